@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from itertools import pairwise
 
 import numpy as np
 import pytest
 
 from customers.toyshop import CUTOFFS, toy_shop
-from shopkeeper.customers.build_cohort import build_cohort
+from shopkeeper.customers.build_cohort import NobodyAskedError, build_cohort
+from shopkeeper.data.consent import Consent
 from shopkeeper.errors import UserError
 from tiny import DAY, tiny_prepared
 
@@ -87,6 +89,18 @@ def test_a_cutoff_without_active_customers_and_order_only_data_are_named(tmp_pat
     order_only = tiny_prepared(tmp_path / "order", [[1, 2, 3]])[0]
     with pytest.raises(UserError, match="no time stamps"):
         build_cohort(order_only, DAY, 5, 5)
+
+
+def test_a_cutoff_at_which_nobody_agrees_is_counted_and_the_others_are_asked(tmp_path):
+    known = shop(tmp_path, [[50, 80, 110], [55, 85, 130.5]])
+    agrees_late = Consent(np.array([0, 1, 2]), np.array([70 * DAY, 70 * DAY]), np.array([True, True]))
+    prepared = replace(known, consent=agrees_late)
+    cohort = build_cohort(prepared, [60 * DAY, 90 * DAY], 20, 30)
+    assert cohort.cutoff.tolist() == [90 * DAY] * 2
+    assert cohort.left_out == {"no consent at the cutoff": 2, "cutoffs at which no active customer agreed": 1}
+    with pytest.raises(NobodyAskedError, match="no active customer agrees at 1970-03-02") as nobody:
+        build_cohort(prepared, 60 * DAY, 20, 30)
+    assert nobody.value.left_out["no consent at the cutoff"] == 2
 
 
 def test_what_happens_after_the_cutoff_changes_labels_only(tmp_path):

@@ -197,6 +197,18 @@ def test_a_cohort_holds_those_who_agree_at_its_cutoff_and_do_not_withdraw_in_its
     assert not gone & {int(x[1:]) for x in table["user_id"].to_pylist()}
 
 
+def test_cutoffs_at_which_nobody_agrees_are_counted_and_the_others_are_learnt_from(shop: Path):
+    file = shop / "raw/consent.csv"
+    head, *rows = file.read_text().splitlines()
+    spans = [("2023-01-01", iso(START + 55 * DAY)), (iso(START + 85 * DAY), "")]  # nobody between day 55 and 85
+    file.write_text("\n".join([head, *(f"{r.split(',')[0]},ads,{a},{b}" for r in rows for a, b in spans)]) + "\n")
+    run = train_model(config(shop, IDENTITY | CONSENT, "task=churn", "model=base_rate"), shop / "run")
+    left_out = run.manifest["left_out"]["train"]
+    assert left_out["cutoffs at which no active customer agreed"] >= 1
+    assert left_out["no consent at the cutoff"] > 10
+    assert run.metrics["test"]["log_loss"]["n"] > 10
+
+
 def test_latest_keeps_nobody_who_has_withdrawn_by_now(shop: Path):
     rule = {"consent": {**CONSENT["consent"], "as_of": "latest"}}
     ids = prepare_data(config(shop, rule)).users["user_id"].to_pylist()

@@ -9,7 +9,7 @@ alone count for neither.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -31,6 +31,14 @@ from shopkeeper.timeline import floor_day, iso
 
 Truth = Callable[[np.ndarray], np.ndarray]
 SAYS_NOTHING = "customers whose window does not say what is asked"
+
+
+class NobodyAskedError(UserError):
+    """Nobody is active, or no active customer agrees: `left_out` says why, for who asks at other cutoffs, too."""
+
+    def __init__(self, message: str, left_out: Mapping[str, int]) -> None:
+        super().__init__(message)
+        self.left_out = dict(left_out)
 
 
 def stayed_away(bought: np.ndarray) -> np.ndarray:
@@ -88,8 +96,9 @@ def build_cohort(
         declared: which features.
 
     Raises:
-        UserError: no time stamps, a label window beyond the log, or nobody active at any of the cutoffs (one of several
-            at which nobody is, is counted in `left_out`).
+        UserError: no time stamps, or a label window beyond the log.
+        NobodyAskedError: at none of the cutoffs anybody is active and agrees (one of several at which nobody does is
+            counted in `left_out`).
     """
     instants = [int(t) for t in np.atleast_1d(np.asarray(cutoffs, np.int64))]
     time = prepared.events.timestamp
@@ -111,6 +120,7 @@ def build_cohort(
     users: list[np.ndarray] = []
     at, label = [], []
     left_out: Counter[str] = Counter()
+    nobody = "there is no cutoff; name one"
     for t in instants:
         if labels and t + horizon > observed_until:
             raise UserError(
@@ -124,17 +134,18 @@ def build_cohort(
         known = before(t)
         is_active = known > (first if active is None else before(t - active))
         if not is_active.any():
-            if len(instants) > 1 and not (t == instants[-1] and not users):
-                left_out["cutoffs at which nobody was active"] += 1
-                continue
+            left_out["cutoffs at which nobody was active"] += 1
             span = "time" if active_days is None else f"{active_days:g} days"
-            raise UserError(
-                f"no customer has a {' / '.join(events)} in the {span} before {iso(t)}; "
-                f"choose a later cutoff or a longer active_days"
-            )
+            why = f"has a {' / '.join(events)} in the {span} before {iso(t)}"
+            nobody = f"no customer {why}; choose a later cutoff or a longer active_days"
+            continue
         chosen = np.flatnonzero(is_active)
         if prepared.consent is not None:
             chosen = _agreeing(prepared.consent, chosen + 1, t, t + horizon if labels else t, left_out) - 1
+        if not len(chosen):
+            left_out["cutoffs at which no active customer agreed"] += 1
+            nobody = f"no active customer agrees at {iso(t)} and stays; choose a later cutoff"
+            continue
         users.append((chosen + 1).astype(np.int32))
         at.append(np.full(len(chosen), t, np.int64))
         if labels:
@@ -149,6 +160,8 @@ def build_cohort(
                 told, users[-1], at[-1] = told[said], users[-1][said], at[-1][said]
             label.append(told)
 
+    if not users:
+        raise NobodyAskedError(nobody, left_out)
     customer, cutoff = np.concatenate(users), np.concatenate(at)
     if not len(customer):
         raise UserError(
@@ -207,8 +220,6 @@ def _agreeing(consent: Consent, user: np.ndarray, cutoff: int, until: int, left_
     stays = consent.next_end(user[agrees], cutoff) >= until
     left_out["no consent at the cutoff"] += int((~agrees).sum())
     left_out["consent withdrawn inside the label window"] += int((~stays).sum())
-    if not stays.any():
-        raise UserError(f"no active customer agrees at {iso(cutoff)} and stays; choose a later cutoff")
     return user[agrees][stays]
 
 

@@ -91,6 +91,17 @@ def test_few_rows_never_get_an_isotonic_fit_and_one_class_is_left_alone():
     assert choose_calibrator(p, np.zeros(300), np.arange(300), seed=0).method == "identity"
 
 
+def test_customers_at_many_cutoffs_do_not_make_a_correction_surer():
+    p, y = sample(8, 1500)
+    off = logit_shift(p, 1.15, 0.0)  # too sure by so little that 1,500 customers hardly show it
+    alone = choose_calibrator(off, y, np.arange(1500), seed=0)
+    again = [np.tile(values, 12) for values in (off, y, np.arange(1500))]
+    assert alone.method == "identity"
+    assert choose_calibrator(*again, seed=0).method == "identity"
+    independent = choose_calibrator(*again[:2], np.arange(12 * 1500), seed=0)
+    assert independent.method != "identity"  # as so many customers, the same rows would show it
+
+
 @pytest.mark.parametrize("slope", [8.0, 0.05])
 def test_scores_far_too_sure_or_far_too_timid_are_brought_back(slope: float):
     p, y = sample(7)

@@ -4,8 +4,9 @@ All are chosen and fitted on rows that the model has not seen: of a cohort later
 by fold.
 
 The method is chosen by cross-validation over those rows' customers (each method is judged on customers that it was not
-fitted on) and then fitted on all of them. Simple methods win ties: a method is taken
-when no other is better by more than one standard error of the paired difference in log loss.
+fitted on) and then fitted on all of them. Simple methods win ties: a method is taken when no other is better by more
+than one standard error of the paired difference in log loss, of which a customer's rows at several cutoffs are one draw
+(K.-Y. Liang and S. Zeger, Longitudinal data analysis using generalized linear models, Biometrika 73, 1986).
 
 * identity:    p
 * temperature: sigmoid(logit(p) / T)              Guo et al., ICML 2017
@@ -31,7 +32,7 @@ METHODS = ("identity", "temperature", "platt", "beta", "isotonic")  # simplest f
 # Of scores that a bundle does not repeat to the last bit, as those of networks: a step of the isotonic function would
 # make another probability of a rounding.
 SMOOTH = METHODS[:4]
-ISOTONIC_NEEDS = 1000  # rows; with fewer it fits noise
+ISOTONIC_NEEDS = 1000  # customers; with fewer it fits noise
 FLOOR = 1e-6  # probabilities stay within [FLOOR, 1 - FLOOR], so that no single row costs infinitely much
 FOLDS = 5
 
@@ -132,7 +133,7 @@ def choose_calibrator(
     """
     people, person = np.unique(customer, return_inverse=True)
     fold = (np.random.default_rng(seed).permutation(len(people)) % FOLDS)[person]
-    methods = [m for m in among if m != "isotonic" or len(label) >= ISOTONIC_NEEDS]
+    methods = [m for m in among if m != "isotonic" or len(people) >= ISOTONIC_NEEDS]
     loss = np.full((len(methods), len(label)), np.nan)
     for held_out in range(FOLDS):
         test, train = fold == held_out, fold != held_out
@@ -145,7 +146,9 @@ def choose_calibrator(
     best = int(np.argmin(loss.mean(axis=1)))
     for m, method in enumerate(methods):
         difference = loss[m] - loss[best]
-        if difference.mean() <= difference.std() / np.sqrt(len(label)):
+        # One customer at several cutoffs is nearly one row: sums of customers are what is drawn independently
+        apart = np.bincount(person, difference - difference.mean())
+        if difference.mean() <= np.sqrt((apart**2).sum()) / len(label):
             return fit_calibrator(method, probability, label)
     raise AssertionError("the best method is never beaten by itself")
 

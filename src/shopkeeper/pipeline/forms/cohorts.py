@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
@@ -10,7 +11,7 @@ import numpy as np
 
 from shopkeeper.customers.audit import audit_cohort, audit_pairs
 from shopkeeper.customers.base import Cohort, Further
-from shopkeeper.customers.build_cohort import build_cohort, join_cohorts, window_labels
+from shopkeeper.customers.build_cohort import NobodyAskedError, build_cohort, join_cohorts, window_labels
 from shopkeeper.customers.build_sessions import audit_sessions, build_sessions, open_sessions
 from shopkeeper.customers.subjects import Subjects, paired, subjects_of
 from shopkeeper.customers.window import SESSION
@@ -77,7 +78,16 @@ def cohort_at(cfg: Data, known: Sequence[Prepared], windows: CustomerWindows, cu
 
     if len({p.path for p in known}) == 1:
         return build(known[0], cutoffs)
-    return join_cohorts([(p, build(p, [t])) for p, t in zip(known, cutoffs, strict=True)])
+    parts, nobody = [], []
+    for prepared, cutoff in zip(known, cutoffs, strict=True):
+        try:
+            parts.append((prepared, build(prepared, [cutoff])))
+        except NobodyAskedError as e:
+            nobody.append(e)
+    if not parts:
+        raise nobody[-1]
+    joined = join_cohorts(parts)
+    return replace(joined, left_out=dict(sum((Counter(e.left_out) for e in nobody), Counter(joined.left_out))))
 
 
 def further_of(cfg: Data, prepared: Prepared, cohort: Cohort, active_days: float | None) -> dict[str, Further]:
