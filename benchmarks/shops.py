@@ -10,8 +10,9 @@ Each row is `python train.py dataset=… model=… evaluation.refit=…` with th
 once, after validation has said which model leads. Models with chance in them are trained with every seed. Values are
 means with the bounds of their 95 % intervals by customer (and seed); differences are those of the leading model from
 each other one, on everything, on what is new to the customer and on what is not, all of a shop judged as one family,
-each request's value being the mean over seeds. Runs are kept in `--runs`; one that is there with the same settings is
-not trained again, and where it is of another commit its rows say so (`measured`).
+each request's value being the mean over seeds. Runs are kept in `--runs`; one that is there of the same settings and
+code is not trained again. Models that are not asked for stand in the table with their last runs of these settings, and
+where those are of other code their rows say so (`measured`).
 """
 
 from __future__ import annotations
@@ -28,6 +29,7 @@ import numpy as np
 import pyarrow as pa
 
 from _results import ROOT, at_least, of_file, row, write_result
+from shopkeeper.closure import code_of
 from shopkeeper.evaluation.compare import align, compare_family
 from shopkeeper.evaluation.rows.items import evaluate_requests
 from shopkeeper.evaluation.seeds import difference_over_seeds, over_seeds
@@ -51,6 +53,8 @@ REQUIRED = {("online_retail", False): 0.290, ("online_retail", True): 0.300, ("d
 
 
 SHOPS = ("online_retail", "demo_shop")  # of others each list of them is a result of its own
+SETTINGS = ("dataset", "split", "model", "loss", "trainer", "evaluation")  # that a run follows
+JUDGED = ("shopkeeper.evaluation.rows.items", "shopkeeper.training.devices.worker")  # what else its figures come from
 KEPT, DEPTH = 0.965, 1000  # .290 of .3005; a list's candidates
 COMPARED = ("ndcg@10", "ndcg_explore@10", "ndcg_repeat@10")
 Tables = dict[str, list[pa.Table]]  # by model, one for each seed
@@ -69,12 +73,15 @@ def main(
         for model in MODELS:
             every = seeds if model in RANDOM else seeds[:1]
             there = [run_of(runs, dataset, model, refit, explore, seed) for seed in every]
-            if model not in models and not all(is_done(run, *words_of(dataset, model, refit, explore, seed))
-                                               for run, seed in zip(there, every, strict=True)):  # fmt: skip
+            told = [told_to(dataset, model, refit, explore, seed) for seed in every]
+            if model in models:
+                found = [trained(dataset, model, refit, explore, runs, seed) for seed in every]
+            elif all(is_done(run, one, any_code=True) for run, one in zip(there, told, strict=True)):
+                found = [opened(run) for run in there]
+            else:
                 continue
-            found = [trained(dataset, model, refit, explore, runs, seed) for seed in every]
             metrics, tables[model] = [m for m, _ in found], [table for _, table in found]
-            of = of_other_code(there)
+            of = of_other_code(there, told)
             rows += [one | of for one in figures(model, dataset, metrics, tables[model])]
             validation[model] = float(np.mean([m["validation"]["ndcg@10"]["value"] for m in metrics]))
             print(f"{dataset} {model}: {rows[-1]['median']:.4f}", flush=True)
@@ -90,10 +97,10 @@ def main(
         write_result(name, [*kept, *rows], said)
 
 
-def of_other_code(runs: list[Path]) -> dict[str, Any]:
-    """Which commit trained the oldest of these runs, and when; nothing where all are of the one that is checked out."""
-    said = [json.loads((run / "manifest.json").read_text(encoding="utf-8")) for run in runs]
-    older = [one for one in said if one["commit"] != context.git_commit()]
+def of_other_code(runs: list[Path], told: list[list[Any]]) -> dict[str, Any]:
+    """Which commit trained the oldest of the runs that are of other code, and when; nothing where there is none."""
+    others = [run for run, one in zip(runs, told, strict=True) if not is_done(run, one)]
+    older = [json.loads((run / "manifest.json").read_text(encoding="utf-8")) for run in others]
     if not older:
         return {}
     first = min(older, key=lambda one: str(one.get("trained_at")))
@@ -177,11 +184,11 @@ def reserved(datasets: list[str], runs: Path) -> None:
     claims: list[dict[str, Any]] = []
     for dataset in datasets:
         trained(dataset, "two_stage", False, False, runs)
-        opened = open_run(run_of(runs, dataset, "two_stage", False, False))
-        split = context.split_of(context.prepared_of(opened.manifest), opened.manifest)
-        model, seen = opened.model(), bool(opened.metrics["filter_seen"])
+        run = open_run(run_of(runs, dataset, "two_stage", False, False))
+        split = context.split_of(context.prepared_of(run.manifest), run.manifest)
+        model, seen = run.model(), bool(run.metrics["filter_seen"])
 
-        said_of = opened.table("test").schema.metadata
+        said_of = run.table("test").schema.metadata
 
         def asked(least: int, part: str) -> pa.Table:
             steps = [{"explore": {"least": least}}] if least else []
@@ -223,27 +230,43 @@ def trained(
     dataset: str, model: str, refit: bool, explore: bool, runs: Path, seed: int = 1
 ) -> tuple[dict[str, Any], pa.Table]:
     """The figures and the table on test of one training with the settings that are shipped; what is there is taken."""
-    run = run_of(runs, dataset, model, refit, explore, seed)
-    words, recipe = words_of(dataset, model, refit, explore, seed)
-    if not is_done(run, words, recipe):
-        command = [sys.executable, "train.py", *words, f"hydra.run.dir={run}", "overwrite=true"]
+    run, told = run_of(runs, dataset, model, refit, explore, seed), told_to(dataset, model, refit, explore, seed)
+    if not is_done(run, told):
+        command = [sys.executable, "train.py", *told[0], f"hydra.run.dir={run}", "overwrite=true"]
         subprocess.run(command, cwd=ROOT, check=True, stdout=subprocess.DEVNULL)
-        told_of(run).write_text(json.dumps([words, recipe]), encoding="utf-8")
+        told_of(run).write_text(json.dumps(told), encoding="utf-8")
+    return opened(run)
+
+
+def opened(run: Path) -> tuple[dict[str, Any], pa.Table]:
     return json.loads((run / "metrics.json").read_text(encoding="utf-8")), read_table(run / "test.parquet")
 
 
-def words_of(dataset: str, model: str, refit: bool, explore: bool, seed: int) -> tuple[list[str], str]:
-    """What `train.py` is told, and a hash of the settings that this makes."""
+def told_to(dataset: str, model: str, refit: bool, explore: bool, seed: int) -> list[Any]:
+    """What `train.py` is told, a hash of the settings that this makes, and one of the code that follows them."""
     words = [f"dataset={dataset}", f"model={model}", f"evaluation.refit={str(refit).lower()}", f"seed={seed}"]
     words += [*(NIGHTLY.get(model, ()) if refit else ()), "tracking=none", "progress=false"]
     words += ["dataset.filter_seen=true"] if explore else []
-    return words, sha256_json(plain(composed("train", words))["model"])[:16]
+    settings = plain(composed("train", words))
+    recipe = {name: settings.get(name) for name in SETTINGS}
+    modules = {target.rpartition(".")[0] for target in targets_of(settings["model"])}
+    return [words, sha256_json(recipe)[:16], sha256_json(code_of(*sorted(modules), *JUDGED))[:16]]
 
 
-def is_done(run: Path, words: list[str], recipe: str) -> bool:
-    told = told_of(run)
-    done = (run / "manifest.json").is_file() and told.is_file()
-    return done and json.loads(told.read_text(encoding="utf-8")) == [words, recipe]
+def targets_of(settings: Any) -> list[str]:
+    """The classes that a model is made of, its candidates' too."""
+    if not isinstance(settings, dict):
+        return []
+    own = [settings["target"]] if isinstance(settings.get("target"), str) else []
+    return [*own, *(target for value in settings.values() for target in targets_of(value))]
+
+
+def is_done(run: Path, told: list[Any], any_code: bool = False) -> bool:
+    """Whether a run of this is there; `any_code`: also one of other code."""
+    if not ((run / "manifest.json").is_file() and told_of(run).is_file()):
+        return False
+    there = json.loads(told_of(run).read_text(encoding="utf-8"))
+    return bool(there[:2] == told[:2] if any_code else there == told)
 
 
 def told_of(run: Path) -> Path:

@@ -95,6 +95,25 @@ def test_recommend_answers_as_a_placement(house: House, capsys: pytest.CaptureFi
     assert "lamp" in page
 
 
+def test_an_empty_list_says_which_rule_took_out_how_many(house: House, capsys: pytest.CaptureFixture[str]) -> None:
+    run = "runs/cameras/next_item/temporal/personal_frequency"
+    house.train(run, "model=personal_frequency", *HERE)
+    capsys.readouterr()
+    rules = "{exclude: {attribute: category, values: [photo, food]}}", "{exclude: {items: [lamp, bulb, bread]}}"
+    asked = f"run={run}", "history=[lamp]", "placement=home"
+    house.recommend(*asked, f"placement.filter=[{', '.join(rules)}]")
+    said = "exclude took out 3, exclude took out 2"
+    assert capsys.readouterr().out == (
+        f"nothing is left to recommend: of 5 candidates of PersonalFrequency {said}; of 5 candidates of Popularity "
+        f"{said}; change placement.filter\n"
+    )
+    house.recommend(*asked[:2], "k=5", "placement=category", "category=light", "placement.fallback={}",
+                    "filter_seen=true", f"placement.filter=[{rules[1]}]")  # fmt: skip
+    assert "of 1 candidate of PersonalFrequency exclude took out 1" in capsys.readouterr().out
+    house.recommend(*asked[:1], "history=[lamp,bulb,bread,camera,case]", "filter_seen=true")
+    assert "all that could be shown is in the history" in capsys.readouterr().out
+
+
 def test_what_a_place_lacks_is_said_in_one_line(house: House) -> None:
     house.dataset("plain", small_shop())
     house.train("runs/plain/next_item/temporal/popularity", "model=popularity", "dataset=plain", "split=temporal")

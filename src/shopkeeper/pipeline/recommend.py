@@ -24,6 +24,7 @@ from shopkeeper.pipeline import context, places, show
 from shopkeeper.pipeline.runs import open_run, say_contradictions
 from shopkeeper.pipeline.told import Placement, Recommend, settings
 from shopkeeper.recommenders.base import untyped_event
+from shopkeeper.reranking.placement import Placed
 from shopkeeper.tasks.base import REQUESTS
 
 log = logging.getLogger(__name__)
@@ -65,12 +66,30 @@ def recommend(config: DictConfig) -> None:
     seen = bool(run.metrics["filter_seen"]) if cfg.filter_seen is None else cfg.filter_seen
     item_BK, score_BK = best(model, split, requests, cfg.k, seen, placed=cfg.placement is not None)
     listed = item_BK[0][item_BK[0] > 0].tolist()
+    if not listed:
+        print(_nothing_left(model, with_nightly(requests, model, split), cfg.k, seen))
+        return
     extra = [c for c in prepared.items.column_names if c not in ("item", "item_id")][:3]
     attributes = {c: prepared.items[c].to_pylist() for c in extra}
     texts = item_ids if prepared.queries is None else [as_typed(name) for name in item_ids]
     shown = [[texts[i - 1], f"{score:.4f}", *(str(attributes[c][i - 1]) for c in extra)]
              for i, score in zip(listed, score_BK[0].tolist(), strict=False)]  # fmt: skip
     print(show.table(["item", "score", *extra], shown))
+
+
+def _nothing_left(model: Any, requests: Requests, k: int, filter_seen: bool) -> str:
+    """Why a list is empty: which rule took out how many, of the model's own candidates and of each fallback's."""
+    told = []
+    for one in [model.first, *model.fallback] if isinstance(model, Placed) else []:
+        (_, there), *steps = one.taken_out(requests, k)
+        if there:
+            out = ", ".join(f"{name} took out {n}" for name, n in steps if n)
+            told.append(f"of {there} candidate{'s' * (there > 1)} of {type(one.model).__name__} {out}")
+    if told:
+        return f"nothing is left to recommend: {'; '.join(told)}; change placement.filter"
+    why = "all that could be shown is in the history, or none of it is on this page"
+    way = "add filter_seen=false" if filter_seen else "ask for another page, or with a shorter history or basket"
+    return f"nothing is left to recommend: {why}; {way}"
 
 
 def asked_now(

@@ -75,6 +75,17 @@ class Reranked:
             item_BK[first : first + len(part), : found.shape[1]] = found
         return item_BK
 
+    def taken_out(self, request: Requests, k: int) -> list[tuple[str, int]]:
+        """Of one request: how many candidates there are ("candidates"), and how many each step takes out, by name."""
+        lists = self._candidates(request, max(k, self.candidates))
+        left = int((lists.item > 0).sum())
+        told, asked = [("candidates", left)], Asked(request, self.facts, k)
+        for step in self.steps:
+            before, lists = left, step(lists, asked)
+            left = int((lists.item > 0).sum())
+            told.append((type(step).__name__.lower(), before - left))
+        return told
+
     def save(self, folder: Path) -> None:
         """Write the model; the steps stand in the run's settings."""
         self.model.save(folder)
