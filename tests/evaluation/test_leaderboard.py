@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from shopkeeper.evaluation.compare import compare_family
-from shopkeeper.evaluation.leaderboard import coverage_at_equal_n, leaderboard
+from shopkeeper.evaluation.leaderboard import leaderboard
 from shopkeeper.evaluation.rows.items import evaluate_requests
 from shopkeeper.models.about import About
 from tiny import cycle_histories, tiny_prepared
@@ -58,11 +58,7 @@ def test_the_reader_is_told_what_is_missing(made):
     assert board["sanity"]["good"]["requests"] == 400
 
 
-def test_coverage_is_compared_at_equal_n(made):
-    tables, _ = made
-    few = {"all": tables["poor"], "some": tables["poor"].slice(0, 4)}
-    found = coverage_at_equal_n(few, 1)
-    assert found["some"] == pytest.approx(found["all"], abs=0.05)
+def test_coverage_is_shown_at_every_number_of_requests(made):
     curve = made[1]["boards"][0]["models"][0]["coverage_curve"]
     assert curve["n"][-1] == 400
 

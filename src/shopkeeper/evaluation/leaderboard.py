@@ -13,10 +13,9 @@ import pyarrow as pa
 
 from shopkeeper.data.split import Split
 from shopkeeper.evaluation.alarms.sanity import checks, missing_baselines
-from shopkeeper.evaluation.beyond import list_matrix, rarefaction
+from shopkeeper.evaluation.beyond import rarefaction
 from shopkeeper.evaluation.compare import LOWER_IS_BETTER, Comparison, compare_family
 from shopkeeper.evaluation.table import metadata_of, summarise
-from shopkeeper.metrics.beyond_accuracy import rarefied_coverage
 
 
 def leaderboard(
@@ -77,15 +76,6 @@ def leaderboard(
         "comparisons": [c.as_dict() for c in found],
         "sanity": sanity,
         "notes": notes,
-    }
-
-
-def coverage_at_equal_n(tables: Mapping[str, pa.Table], k: int) -> dict[str, float]:
-    """Coverage@k of each table expected at the number of requests that the smallest of them has."""
-    n = min(table.num_rows for table in tables.values())
-    return {
-        name: float(rarefied_coverage(list_matrix(table)[:, :k], int(metadata_of(table)["n_catalogue"]), [n])[0])
-        for name, table in tables.items()
     }
 
 

@@ -69,20 +69,6 @@ def _shuffle(group: np.ndarray, seed: int) -> np.ndarray:
     return np.lexsort((np.random.default_rng(seed).random(len(group)), group))
 
 
-def order_matters(
-    model: Any, table: pa.Table, split: Split, metric: str = "ndcg@10", *, seed: int = 0, **options: Any
-) -> Comparison:
-    """What a model loses when the items of each history are shuffled before it is asked.
-
-    `table` is what the trained model answered as it was, on requests of `split`; the same k, seen-item rule and ties
-    hold for the shuffled requests. `a` is "shuffled", `b` "as it was": a positive difference is what the order was
-    worth. With a model that was trained again on `shuffled_training` it is what the order was worth in training, too.
-    `options` as of `compare_family`.
-    """
-    mixed = asked_without_order(model, table, split, metric, seed)
-    return orders_worth({"model": mixed}, {"model": table}, metric, **options)["model"]
-
-
 def asked_without_order(model: Any, table: pa.Table, split: Split, metric: str, seed: int = 0) -> pa.Table:
     """What the model answers to the table's requests when their histories are shuffled: requests, users, metric."""
     meta = metadata_of(table)
@@ -104,7 +90,11 @@ def asked_without_order(model: Any, table: pa.Table, split: Split, metric: str, 
 def orders_worth(
     mixed: Mapping[str, pa.Table], tables: Mapping[str, pa.Table], metric: str, **options: Any
 ) -> dict[str, Comparison]:
-    """By model: its answers as they were against those of `asked_without_order`, all models judged as one family."""
+    """By model: its answers as they were against those of `asked_without_order`, all models judged as one family.
+
+    `a` is "shuffled", `b` "as it was": a positive difference is what the order was worth; of a model that was trained
+    again on `shuffled_training`, in training, too. `options` as of `compare_family`.
+    """
     if not mixed:
         return {}
     pairs = [(f"{name}, shuffled", name) for name in mixed]
