@@ -78,7 +78,7 @@ def test_the_leader_of_a_task_whose_headline_is_no_mean_over_rows_is_chosen_and_
     found = choose.leader([Ranked.of("a", 0.9, nobody[0]), Ranked.of("b", 0.5, nobody[1])], Evaluation(resamples=200))
     assert found is not None
     assert (found.facts["p_adjusted"], found.facts["certain"]) == (None, False)
-    assert "nothing can be said of a and b: nobody has a score of both" in found.said
+    assert "nothing can be said of a and b on AUROC: 0 users have a value of both" in found.said
 
 
 def of_churn(low: float, high: float, task: str = "churn") -> RunFolder:

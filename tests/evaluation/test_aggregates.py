@@ -112,6 +112,10 @@ def test_rows_that_one_model_leaves_blank_are_left_out_and_a_model_without_score
     found = compare_aggregates({"a": whole, "b": table(label, some, customer), "none": blank}, ["auroc"])
     assert [(c.a, c.b, c.n) for c in found] == [("a", "b", 70)]
     assert (found[0].difference, found[0].p_value) == (0, 1)
+    others = table(label, np.where(np.arange(100) < 30, likely, np.nan), customer)
+    (none,) = compare_aggregates({"some": table(label, some, customer), "others": others}, ["auroc"])
+    assert (none.n, none.winner) == (0, None)
+    assert none.statement == "nothing can be said of some and others on AUROC: 0 users have a value of both"
     assert compare_aggregates({"a": whole, "none": blank}, ["auroc"]) == []
     assert compare_aggregates({"a": whole}, ["auroc"]) == []
 

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import json
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
+import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from sklearn.metrics import roc_auc_score
@@ -16,7 +18,8 @@ from shopkeeper.customers.base_rate import BaseRate
 from shopkeeper.customers.build_cohort import build_cohort
 from shopkeeper.customers.logistic import Logistic
 from shopkeeper.errors import UserError
-from shopkeeper.evaluation.aggregates import compare_customers
+from shopkeeper.evaluation.aggregates import compare_aggregates
+from shopkeeper.evaluation.compare import Comparison
 from shopkeeper.evaluation.profit import Profit
 from shopkeeper.evaluation.resampling import drawn_rows
 from shopkeeper.evaluation.rows.labels import customer_table
@@ -25,6 +28,11 @@ from shopkeeper.models.fit import Fit
 
 OWN_VALUES = {"currency": "EUR", "customer_value": 200, "offer_cost": 10, "contact_cost": 1, "success_rate": 0.3}
 SHOP = {"name": "shop", "profit": {**OWN_VALUES, "success_trials": 20}}
+
+
+def pair(a: pa.Table, b: pa.Table, metric: str, **options: Any) -> Comparison:
+    (found,) = compare_aggregates({"a": a, "b": b}, [metric], **options)
+    return found
 
 
 @pytest.fixture(scope="module")
@@ -85,9 +93,8 @@ def test_blank_scores_are_counted_and_kept_with_their_reason(setting):
     summary = summarise(table, resamples=20)
     assert summary["auroc"]["n"] == len(cohort) - 10
     assert summary["scored"]["value"] == pytest.approx(1 - 10 / len(cohort))
-    compared = compare_customers(table, tables["Logistic"], "auroc", resamples=20)
-    assert compared["n_left_out"] == 10
-    assert compared["difference"] == 0
+    compared = pair(table, tables["Logistic"], "auroc", resamples=20)
+    assert (compared.n, compared.difference) == (len(cohort) - 10, 0)
     blank = Predictions(np.full(len(cohort), np.nan), np.full(len(cohort), "too few positives"))
     assert summarise(customer_table(prepared, cohort, blank, {}))["scored"]["value"] == 0
 
@@ -112,13 +119,12 @@ def test_one_class_gives_nulls_not_a_crash(setting):
 
 def test_the_better_model_is_found_and_a_model_equals_itself(setting):
     _, _, tables = setting
-    found = compare_customers(tables["BaseRate"], tables["Logistic"], "auroc", resamples=500)
-    assert found["low"] > 0.1
-    assert found["p_value"] < 0.01
-    loss = compare_customers(tables["BaseRate"], tables["Logistic"], "log_loss", resamples=500)
-    assert loss["high"] < 0
-    same = compare_customers(tables["Logistic"], tables["Logistic"], "auroc", resamples=50)
-    assert (same["difference"], same["low"], same["high"], same["p_value"]) == (0, 0, 0, 1)
+    found = pair(tables["BaseRate"], tables["Logistic"], "auroc", resamples=500)
+    assert found.low > 0.1
+    assert found.p_value < 0.01
+    assert pair(tables["BaseRate"], tables["Logistic"], "log_loss", resamples=500).high < 0
+    same = pair(tables["Logistic"], tables["Logistic"], "auroc", resamples=50)
+    assert (same.difference, same.low, same.high, same.p_value) == (0, 0, 0, 1)
 
 
 def test_interval_and_p_value_of_an_aggregate_say_the_same(setting):
@@ -130,9 +136,9 @@ def test_interval_and_p_value_of_an_aggregate_say_the_same(setting):
         moved = np.clip(p + np.random.default_rng(1).normal(0, noise, len(p)), 0.01, 0.99)
         other = customer_table(prepared, cohort, Predictions(moved), {})
         for confidence in (0.5, 0.8, 0.95, 0.99):
-            found = compare_customers(tables["Logistic"], other, "brier", resamples=200, confidence=confidence)
-            excluded = not found["low"] <= 0 <= found["high"]
-            assert excluded == (found["p_value"] <= 1 - confidence), found
+            found = pair(tables["Logistic"], other, "brier", resamples=200, confidence=confidence)
+            excluded = not found.low <= 0 <= found.high
+            assert excluded == (found.p_value <= 1 - confidence), found
             said.add(excluded)
     assert said == {True, False}
 
@@ -140,7 +146,7 @@ def test_interval_and_p_value_of_an_aggregate_say_the_same(setting):
 def test_rows_are_paired_by_customer_and_cutoff_not_by_position(setting):
     _, _, tables = setting
     shuffled = tables["Logistic"].take(np.random.default_rng(0).permutation(tables["Logistic"].num_rows))
-    assert compare_customers(shuffled, tables["Logistic"], "auroc", resamples=20)["difference"] == 0
+    assert pair(shuffled, tables["Logistic"], "auroc", resamples=20).difference == 0
 
 
 def test_tables_of_different_tasks_are_not_compared_and_unknown_metrics_are_named(setting):
@@ -148,9 +154,9 @@ def test_tables_of_different_tasks_are_not_compared_and_unknown_metrics_are_name
     flipped = replace(cohort, label=1 - cohort.label)
     other = customer_table(prepared, flipped, Predictions(tables["Logistic"]["probability"].to_numpy()), {"model": "y"})
     with pytest.raises(UserError, match="target hashes differ"):
-        compare_customers(tables["Logistic"], other)
+        pair(tables["Logistic"], other, "auroc")
     with pytest.raises(UserError, match="Did you mean 'auroc'"):
-        compare_customers(tables["Logistic"], tables["Logistic"], "auroq")
+        pair(tables["Logistic"], tables["Logistic"], "auroq")
 
 
 def test_a_customer_is_drawn_with_all_rows():

@@ -9,7 +9,7 @@ import pyarrow as pa
 import pytest
 
 from shopkeeper.errors import UserError
-from shopkeeper.evaluation.aggregates import compare_customers
+from shopkeeper.evaluation.aggregates import compare_aggregates
 from shopkeeper.evaluation.alarms.oracle_alarm import better_than_oracle
 from shopkeeper.evaluation.compare import compare_family, p_shown
 from shopkeeper.evaluation.counterfactual import LoggedRounds, evaluate_policy
@@ -218,9 +218,9 @@ def test_one_customer_gives_a_customer_model_no_interval():
 @pytest.mark.parametrize(("customers", "p"), [("aaaaaa", None), ("aaabbb", 0.5), ("aabbcc", 0.25), ("abcdef", 2**-5)])
 def test_few_customers_do_not_make_one_model_better_than_another(customers, p):
     bad, good = scores([0.5, 0.4] * 3, customers), scores([0.1, 0.9] * 3, customers)
-    found = compare_customers(bad, good, resamples=200)
-    assert found["p_value"] == p
-    assert found["low"] is None if p is None else (found["low"] > 0) == (p <= 0.05)
+    (found,) = compare_aggregates({"bad": bad, "good": good}, ["auroc"], resamples=200)
+    assert found.as_dict()["p_value"] == p
+    assert np.isnan(found.low) if p is None else (found.low > 0) == (p <= 0.05)
 
 
 @pytest.mark.parametrize(("customers", "alarm"), [(2, False), (5, False), (11, False), (12, True)])

@@ -266,6 +266,26 @@ def test_who_is_refused_is_told_by_which_gates_and_the_way_out(
     assert "size         does not hold: 3 MB" in capsys.readouterr().out
 
 
+@pytest.mark.parametrize("headline", ["ndcg@10", "auroc"])
+def test_two_that_answered_no_row_in_common_are_not_compared_and_it_is_said(tmp_path: Path, headline: str):
+    mine, value = np.arange(N) % 2 == 0, np.random.default_rng(0).random(N)
+    places = []
+    for name, answered in (("even", mine), ("odd", ~mine)):
+        own = np.where(answered, value, np.nan)
+        if headline == "ndcg@10":
+            places.append(rows(own, tmp_path / name))
+            continue
+        columns = {"user_id": [str(n) for n in range(N)], "instant": [0] * N, "label": (value > 0.5) * 1.0,
+                   "probability": pa.array(own, from_pandas=True)}  # fmt: skip
+        facts = {"shopkeeper": json.dumps(FACTS | {"kind": "labels"})}
+        (tmp_path / name).mkdir()
+        pq.write_table(pa.table(columns).replace_schema_metadata(facts), tmp_path / name / "rows.parquet")
+        places.append(tmp_path / name / "rows.parquet")
+    (found,) = module._compared(*places, headline, QUICK)
+    assert (found.gate, found.holds) == ("comparison", False)
+    assert found.said == f"no row of test has {headline} of both, so that nothing can be said of them"
+
+
 def test_what_the_registry_keeps_of_the_rows_names_nobody_and_compares_alike():
     columns = {"request": [0, 1, 2], "user": pa.array([7, 9, 7], pa.int32()), "user_id": ["a", "b", "a"],
                "ndcg@10": [0.1, 0.2, 0.3], "targets": [[1], [2], [3]], "ranks": [[1.0]] * 3}  # fmt: skip

@@ -58,8 +58,9 @@ def compare_aggregates(
 ) -> list[Comparison]:
     """All pairs of the named tables on all metrics, judged as one family by bootstrap over customers.
 
-    Compared on the rows that all of the tables have a score for; of a table without any score nothing is said. A metric
-    that a model has no value of (the rank correlation of one answer for all) takes nothing from the others.
+    Compared on the rows that all of the tables have a score for; where there is none, each pair says that nothing can
+    be said. A table without any score is left out, and fewer than two others make no pair. A metric that a model has no
+    value of (the rank correlation of one answer for all) takes nothing from the others.
 
     Raises:
         UserError: the tables answer different tasks (target hash), or a metric is none of their kind's aggregates.
@@ -72,8 +73,17 @@ def compare_aggregates(
     label, customer, score = _paired(tables)
     names = list(score)
     family = [(metric, a, b) for metric in metrics for a, b in combinations(range(len(names)), 2)]
-    if not family or not len(label):
+    if not family:
         return []
+    matters = [smallest_effect * (unit if aggregates[metric].in_units else 1.0) for metric, _, _ in family]
+    if not len(label):
+        return [
+            Comparison(
+                metric, names[i], names[j], *[np.nan] * 7, effect_size=0.0, n=0, n_users=0, users_needed=0,
+                smallest_effect=effect, confidence=confidence, family=len(family), method=METHOD["bootstrap"],
+            )
+            for (metric, i, j), effect in zip(family, matters, strict=True)
+        ]  # fmt: skip
     resamples = max(resamples, ceil(ENOUGH / (1 - confidence)))
     order = [np.argsort(-p, kind="stable") for p in score.values()]  # highest first: nothing is sorted again
     rows = [(label[o], p[o], o) for o, p in zip(order, score.values(), strict=True)]
@@ -95,29 +105,17 @@ def compare_aggregates(
     differ = np.array([len(np.unique(customer[p[i] != p[j]])) for _, i, j in family])
     error, low, high, p_value, p_adjusted, critical = _judged(difference, off, differ, n_customers, confidence)
     spread = np.nan_to_num(error) * np.sqrt(n_customers)
-    matters = np.array([smallest_effect * (unit if aggregates[metric].in_units else 1.0) for metric, _, _ in family])
-    needed = np.nan_to_num(((critical + NormalDist().inv_cdf(POWER)) * spread / matters) ** 2, posinf=0.0)
+    needed = np.nan_to_num(((critical + NormalDist().inv_cdf(POWER)) * spread / np.array(matters)) ** 2, posinf=0.0)
     return [
         Comparison(
             metric, names[i], names[j], float(value[place[c], i]), float(value[place[c], j]),
             float(difference[c]), float(low[c]), float(high[c]), float(p_value[c]), float(p_adjusted[c]),
             float(difference[c] / spread[c]) if spread[c] > 0 else 0.0,
-            len(label), n_customers, ceil(needed[c]), float(matters[c]), confidence, int(differ[c]), len(family),
+            len(label), n_customers, ceil(needed[c]), matters[c], confidence, int(differ[c]), len(family),
             METHOD["bootstrap"],
         )
         for c, (metric, i, j) in enumerate(family)
     ]  # fmt: skip
-
-
-def compare_customers(
-    table_a: pa.Table, table_b: pa.Table, metric: str = "auroc", **options: Any
-) -> dict[str, float | int | None]:
-    """`b - a` of two tables as JSON: {"difference", "low", "high", "p_value", "n", "n_left_out"}; options as above."""
-    found = compare_aggregates({"a": table_a, "b": table_b}, [metric], **options)
-    nothing = dict.fromkeys(("difference", "low", "high", "p_value"))
-    n = found[0].n if found else 0
-    said = {k: v for k, v in found[0].as_dict().items() if k in nothing} if found else nothing
-    return {**said, "n": n, "n_left_out": table_a.num_rows - n}
 
 
 def _paired(tables: Mapping[str, pa.Table]) -> tuple[np.ndarray, np.ndarray, dict[str, np.ndarray]]:

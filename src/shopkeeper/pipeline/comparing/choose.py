@@ -104,14 +104,13 @@ def leader(runs: Sequence[RunFolder], options: Evaluation) -> Chosen | None:
     comparisons = compare(tables, [headline], confidence=options.confidence,
                           resamples=options.resamples, smallest_effect=options.smallest_effect)  # fmt: skip
     second = order[1]
-    of_both = next((c.as_dict() for c in comparisons if {c.a, c.b} == {best, second}), {})  # {}: no row has both
-    statement = of_both.get("statement", f"nothing can be said of {best} and {second}: nobody has a score of both")
-    facts |= {"next": second, "next_value": value_of(named[second]), "p_adjusted": of_both.get("p_adjusted"),
-              "certain": of_both.get("winner") == best, "statement": statement}  # fmt: skip
+    of_both = next(c.as_dict() for c in comparisons if {c.a, c.b} == {best, second})
+    facts |= {"next": second, "next_value": value_of(named[second]), "p_adjusted": of_both["p_adjusted"],
+              "certain": of_both["winner"] == best, "statement": of_both["statement"]}  # fmt: skip
     sure = "" if facts["certain"] else "; the lead is within the noise"
     said = (
         f"{start}: of {len(order)} models it has the {'lowest' if lower else 'highest'} {headline} on {PART}, "
-        f"{value:.4f}, and {second} {facts['next_value']:.4f} ({statement}){sure}"
+        f"{value:.4f}, and {second} {facts['next_value']:.4f} ({facts['statement']}){sure}"
     )
     return Chosen(named[best], facts, said)
 

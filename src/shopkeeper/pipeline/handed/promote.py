@@ -138,13 +138,17 @@ def _compared(rows: Path, old_rows: Path, headline: str, gates: Gates) -> Iterat
 
     tables: dict[str, pa.Table] = {CHAMPION: read_table(old_rows), CHALLENGER: read_table(rows)}
     options: dict[str, Any] = {"confidence": gates.confidence, "resamples": gates.resamples}
-    (one,) = compare(tables, [headline], smallest_effect=gates.smallest_effect, **options)
-    yield Found("comparison", one.winner == CHALLENGER, one.statement)
+    found = compare(tables, [headline], smallest_effect=gates.smallest_effect, **options)
+    if not found or not found[0].n_users:
+        said = f"no row of test has {headline} of both, so that nothing can be said of them"
+        yield Found("comparison", False, said, "export one that answers what the champion answers")
+        return
+    yield Found("comparison", found[0].winner == CHALLENGER, found[0].statement)
     first = tables[CHALLENGER]
     if headline in first.column_names and list(slices_of(first)):
-        found = slice_results(tables, headline, winner=CHALLENGER, **options)
-        said = "; ".join(loss["statement"] for loss in found["losses"])
-        yield Found("slices", not found["losses"], said or f"worse in none of {found['tests']} that are large enough")
+        sliced = slice_results(tables, headline, winner=CHALLENGER, **options)
+        said = "; ".join(loss["statement"] for loss in sliced["losses"])
+        yield Found("slices", not sliced["losses"], said or f"worse in none of {sliced['tests']} that are large enough")
 
 
 def _calibration(new: Path, old: Path, gates: Gates) -> Iterator[Found]:
