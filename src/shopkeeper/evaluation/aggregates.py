@@ -14,7 +14,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from itertools import combinations
-from math import ceil
+from math import ceil, nan
 from statistics import NormalDist
 from typing import Any
 
@@ -79,8 +79,9 @@ def compare_aggregates(
     if not len(label):
         return [
             Comparison(
-                metric, names[i], names[j], *[np.nan] * 7, effect_size=0.0, n=0, n_users=0, users_needed=0,
-                smallest_effect=effect, confidence=confidence, family=len(family), method=METHOD["bootstrap"],
+                metric, names[i], names[j], nan, nan, nan, nan, nan, nan, nan, effect_size=0.0, n=0, n_users=0,
+                users_needed=0, smallest_effect=effect, confidence=confidence, family=len(family),
+                method=METHOD["bootstrap"],
             )
             for (metric, i, j), effect in zip(family, matters, strict=True)
         ]  # fmt: skip
