@@ -74,6 +74,16 @@ def test_a_constant_score_has_exactly_nothing_and_rows_may_come_in_any_order(une
         assert after[figure] == pytest.approx(value, rel=1e-12)
 
 
+def test_a_resample_without_one_of_the_arms_says_nothing_and_moves_no_interval():
+    """Two of six are treated: about one resample in eleven draws neither, and each other one has an effect of 1."""
+    treated, score, half = np.arange(6) < 2, np.arange(6) % 2 + 0.0, np.full(6, 0.5)
+    weight = np.stack([np.ones(6), ~treated * 1.0])
+    found = uplift_curves(treated * 1.0, treated, score, half, weight).areas()
+    assert all(np.isfinite(values[0]) and np.isnan(values[1]) for values in found.values())
+    told = Trial(np.zeros((6, 1)), treated, half, treated * 1.0)
+    assert judged(told, {"score": score})["score"]["effect"] == {"value": 1.0, "low": 1.0, "high": 1.0}
+
+
 def test_a_weight_of_two_is_a_customer_twice():
     told, _ = trial(500)
     twice = np.where(np.arange(500) % 3 == 0, 2.0, 1.0)

@@ -15,7 +15,8 @@ are outcome per customer of the base, and at 1 both are the average effect of tr
 would reach. They are in outcome per customer, and divided by nothing: packages divide by different things (the area
 of a perfect model, that of chance, the number of rows) and differ for the same scores. Equal scores are one block, in
 which the curve is straight: the mean over all orders of its rows. A constant score therefore has exactly 0, whatever
-the order of the rows. Until both arms have been seen the curve is straight, too.
+the order of the rows. Until both arms have been seen the curve is straight, too; of rows that are all of one arm it is
+not defined (NaN), which a resample of few customers can be.
 
 Shapes: n rows, B blocks of equal scores, R sets of row weights.
 """
@@ -89,10 +90,12 @@ def uplift_curves(
     y_t, y_c = running(of_arm_Rn * (t * y)), running(of_arm_Rn * (~t * y))
     share = n / n[:, -1:]
     both = (n_t > 0) & (n_c > 0)
+    nothing = ~both[:, -1:]
     safe_t, safe_c = np.where(both, n_t, 1), np.where(both, n_c, 1)
     qini = np.where(both, (y_t - y_c * n_t / safe_c) / np.where(n_t[:, -1:] > 0, n_t[:, -1:], 1), 0)
     uplift = np.where(both, (y_t / safe_t - y_c / safe_c) * share, 0)
-    return Curves(share, _straight_until(both, share, qini), _straight_until(both, share, uplift))
+    curves = (np.where(nothing, np.nan, _straight_until(both, share, curve)) for curve in (qini, uplift))
+    return Curves(share, *curves)
 
 
 def _straight_until(both: np.ndarray, share: np.ndarray, curve: np.ndarray) -> np.ndarray:

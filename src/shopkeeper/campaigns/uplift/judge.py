@@ -23,7 +23,7 @@ def judged(
     """Figure -> value, low, high of each score, float64 (n,) by name: see `metrics.uplift.Curves.areas`.
 
     Percentile intervals; customers are drawn with replacement, the same for all scores. The models are not fitted anew:
-    an interval is about the ranking that is there.
+    an interval is about the ranking that is there. A resample without one of the arms says nothing and is left out.
     """
     tail = (1 - confidence) / 2
     told = trial.outcome, trial.treated
@@ -34,7 +34,7 @@ def judged(
         for weight in drawn_rows(np.arange(len(score)), resamples, seed):
             for figure, values in uplift_curves(*told, score, trial.probability, weight).areas().items():
                 again[figure].append(values)
-        limits = {figure: np.quantile(np.concatenate(rows), [tail, 1 - tail]) for figure, rows in again.items()}
+        limits = {figure: np.nanquantile(np.concatenate(rows), [tail, 1 - tail]) for figure, rows in again.items()}
         found[name] = {
             figure: {"value": float(v[0]), "low": float(limits[figure][0]), "high": float(limits[figure][1])}
             for figure, v in value.items()
