@@ -23,7 +23,7 @@ from shopkeeper.evaluation.compare import Comparison
 from shopkeeper.evaluation.profit import Profit
 from shopkeeper.evaluation.resampling import drawn_rows
 from shopkeeper.evaluation.rows.labels import customer_table
-from shopkeeper.evaluation.table import metadata_of, summarise
+from shopkeeper.evaluation.table import metadata_of, summarise, values_of
 from shopkeeper.models.fit import Fit
 
 OWN_VALUES = {"currency": "EUR", "customer_value": 200, "offer_cost": 10, "contact_cost": 1, "success_rate": 0.3}
@@ -141,6 +141,12 @@ def test_interval_and_p_value_of_an_aggregate_say_the_same(setting):
             assert excluded == (found.p_value <= 1 - confidence), found
             said.add(excluded)
     assert said == {True, False}
+
+
+def test_a_figure_of_all_rows_has_no_value_of_a_row_and_it_is_said_which_have(setting):
+    _, _, tables = setting
+    with pytest.raises(UserError, match=r"auroc is a figure of all rows together.*a mean over rows: log_loss, brier$"):
+        values_of(tables["Logistic"], "auroc")
 
 
 def test_rows_are_paired_by_customer_and_cutoff_not_by_position(setting):

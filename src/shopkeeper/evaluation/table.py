@@ -122,8 +122,13 @@ def slices_of(table: pa.Table) -> list[str]:
 
 def values_of(table: pa.Table, metric: str) -> np.ndarray:
     """One metric column as float64, NaN where null; a `UserError` names the nearest when there is no such column."""
-    if metric not in metrics_of(table):  # other columns are numbers, too: whose a request is, how long its history
-        raise UserError(f"the per-request table has no metric '{metric}'.{nearest(metric, metrics_of(table))}")
+    if metric not in (names := metrics_of(table)):  # other columns are numbers, too: whose a request is, for instance
+        if metric in kind_of(table).aggregates:
+            raise UserError(
+                f"{metric} is a figure of all rows together, of which a single one has none; choose a mean over rows: "
+                f"{', '.join(names)}"
+            )
+        raise UserError(f"the per-request table has no metric '{metric}'.{nearest(metric, names)}")
     return table[metric].to_numpy().astype(np.float64, copy=False)
 
 
