@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +22,7 @@ from shopkeeper.data.prepared import Prepared
 from shopkeeper.errors import UserError
 from shopkeeper.pipeline.audience import audience
 from shopkeeper.pipeline.preparing.data import prepare_data
+from shopkeeper.timeline import instant
 
 START, MAILED, END = "2023-01-01", "2023-04-01", "2023-05-20"
 EFFECT = 0.5  # of all who are written to, so many more come once
@@ -155,7 +157,9 @@ def test_what_customers_did_before_makes_the_plan_and_the_interval_narrower():
 
 
 def test_what_cannot_be_read_is_told(house: House):
-    with pytest.raises(UserError, match=r"the log ends at 2023-05-1.*, before 90 days from 2023-04-01"):
+    with pytest.raises(
+        UserError, match=r"whole until 2023-05-1.*, before 90 days from 2023-04-01.* are over; .*--days 48"
+    ):
         read_audiences([Path("mail")], days=90)
     with pytest.raises(UserError, match=r"neither \.json nor \.md"):
         read_audiences([Path("mail")], to=Path("x.pdf"))
@@ -166,6 +170,18 @@ def test_what_cannot_be_read_is_told(house: House):
     prepared = Prepared.open(Path("data/prepared/rhythm"))
     found = outcomes(prepared, np.arange(1, prepared.n_users + 1), 0, 10)
     assert not found["buyers"].value.any()
+
+
+def test_the_last_day_counts_where_the_dataset_says_that_it_is_whole():
+    prepared = Prepared.open(Path("data/prepared/rhythm"))
+    everybody, at = np.arange(1, prepared.n_users + 1), instant(MAILED, "at")
+    with pytest.raises(UserError, match="known to be whole until 2023-05-19"):
+        outcomes(prepared, everybody, at, 49)
+    manifest = {**prepared.manifest, "config": {**prepared.manifest["config"], "observed_until": END}}
+    whole = outcomes(replace(prepared, manifest=manifest), everybody, at, 49)
+    time = prepared.events.timestamp
+    assert time is not None
+    assert whole["orders"].value.sum() == (time >= at).sum()
 
 
 def test_arms_that_lost_customers_are_not_to_be_read():

@@ -23,7 +23,7 @@ from shopkeeper.data.ranges import lower_bound
 from shopkeeper.errors import UserError
 from shopkeeper.evaluation.online_test import ENOUGH, read_out
 from shopkeeper.schema import MICROSECONDS_PER_DAY
-from shopkeeper.timeline import floor_day, iso
+from shopkeeper.timeline import floor_day, instant, iso
 
 BUYERS = "buyers"  # the share of customers who order
 
@@ -46,16 +46,22 @@ def outcomes(prepared: Prepared, customer: np.ndarray, at: int, days: float) -> 
         days: of the window.
 
     Raises:
-        UserError: the log does not reach to the window's end.
+        UserError: the log is not known to be whole until the window's end: until midnight before its last event, if its
+            dataset does not say `observed_until`.
     """
     time = prepared.events.timestamp
     if time is None:
         raise UserError(f"dataset '{prepared.name}' has no time stamps: nothing is known of what came later")
     length = round(days * MICROSECONDS_PER_DAY)
-    end = floor_day(prepared.span[1], prepared.zone)
+    until = (prepared.manifest.get("config") or {}).get("observed_until")
+    if until is None:
+        end = floor_day(prepared.span[1], prepared.zone)  # the last event's day may not be over
+    else:
+        end = instant(until, "observed_until", prepared.zone)
     if at + length > end:
         raise UserError(
-            f"the log ends at {iso(end)}, before {days:g} days from {iso(at)} are over; prepare the newer log, or read "
+            f"the log is known to be whole until {iso(end)}, before {days:g} days from {iso(at)} are over; prepare the "
+            f"newer log (with observed_until in its YAML, where its last day is whole), or read "
             f"--days {max((end - at) / MICROSECONDS_PER_DAY, 0):.4g}"
         )
     first, last = prepared.offsets[customer - 1], prepared.offsets[customer]
