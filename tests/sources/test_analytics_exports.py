@@ -143,16 +143,18 @@ YANDEX = [(BROWSER, "A1", "view", "2025-11-05T07:00:00Z", 0.0, 9.5),
 
 @pytest.mark.parametrize("part", ["eventsProduct", "product"])
 def test_yandex_metrica_under_old_and_new_names(part: str, tmp_path: Path):
-    names = f"visitID clientID {part}ID {part}Type {part}EventTime {part}Price {part}Quantity"
+    names = f"visitID clientID {part}ID {part}Type {part}EventTime {part}Price {part}Quantity {part}Currency"
+    done = [(*row, cell(*["RUB"] * n)) for row, n in zip(DONE, (3, 0, 1), strict=True)]
     broken = "4\t7\t['A1']\n"
     files = {
-        "visits_part0.tsv": visits(*DONE[:2], names=names),
-        "visits_part1.tsv": visits(*DONE[2:], names=names) + broken,
+        "visits_part0.tsv": visits(*done[:2], names=names),
+        "visits_part1.tsv": visits(*done[2:], names=names) + broken,
     }
     p = prepared(tmp_path, "yandex_metrica", files, max_rejected_share=0.5)
     assert events(p) == YANDEX
     assert p.manifest["changes"]["left_out"] == {"other kinds of events": 1, "empty lists": 1}
-    assert p.manifest["rejected"] == {"row: 3 fields where the header has 7": 1}
+    assert p.manifest["rejected"] == {"row: 3 fields where the header has 8": 1}
+    assert p.table("events.parquet")["currency"].to_pylist() == ["RUB"] * 3
 
 
 def test_quotes_and_commas_inside_of_yandex_metricas_lists(tmp_path: Path):

@@ -65,7 +65,7 @@ def test_a_product_of_segment_is_its_sku_where_nothing_else_names_it(tmp_path: P
     bought = [{"sku": "S", "price": 19.9, "quantity": 2}, {"product_id": "p", "sku": "T", "price": 1, "quantity": 1}]
     rows = [
         call("Product Viewed", 0, {"sku": "S", "price": "19.90"}, timestamp="2025-11-05T14:00:02.5+01:00"),
-        call("Completed Order", 1, {"order_id": 5, "products": [*bought, {"id": "old", "price": 2}]}),
+        call("Completed Order", 1, {"orderId": 5, "products": [*bought, {"id": "old", "price": 2}]}),
         call("Order Completed", 2, {"order_id": 6, "products": []}),
         call("Order Refunded", 3, {"order_id": 5, "products": bought[:1]}, timestamp="2025-11-06T14:01:02Z"),
     ]
@@ -78,6 +78,7 @@ def test_a_product_of_segment_is_its_sku_where_nothing_else_names_it(tmp_path: P
         ("S", "return", "2025-11-06T14:01:02Z", 39.8),
     ]
     assert p.manifest["rejected"] == {"item: no item_id": 1}
+    assert p.table("events.parquet")["order_id"].to_pylist() == [None, "5", "5", "5", "5"]  # orderId of version 1
 
 
 def test_klaviyos_events_of_one_metric(tmp_path: Path):

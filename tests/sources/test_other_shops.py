@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from shopkeeper.errors import UserError
+from shopkeeper.ingest.guesses.new_dataset import guess_dataset
 from sources.shop import events, prepared
 
 GRID = (
@@ -55,6 +56,15 @@ def test_a_time_of_twelve_hours_is_no_time_of_24_and_is_not_taken_for_one(tmp_pa
     p = prepared(tmp_path, "magento_orders", {"order_items.csv": items})
     assert [row[3] for row in events(p)] == ["2025-11-05T14:03:11Z"]
     assert p.manifest["rejected"] == {"purchased: not a time of the form %b %d, %Y %H:%M:%S %p": 1}
+
+
+def test_a_grid_with_times_of_twelve_hours_is_seen_by_its_times_and_is_no_log_of_its_own(tmp_path: Path):
+    (tmp_path / "export.csv").write_text(GRID + "".join(grid(str(n), f"Nov {n}, 2025 02:03:11 PM") for n in (1, 9, 25)))
+    (tmp_path / "order_items.csv").write_text(ITEMS + "".join(f"{n},{n},,50,A,A,1,20,0\n" for n in (1, 9, 25)))
+    said = guess_dataset(tmp_path, "shop")
+    assert "/source@_here_: magento_orders\n" in said
+    assert '  format: "%b %d, %Y %I:%M:%S %p"\n' in said
+    assert "would be rejected" not in said
 
 
 def test_an_order_that_stands_twice_in_the_second_file_is_refused(tmp_path: Path):

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from shopkeeper.errors import UserError
+from shopkeeper.ingest.guesses.new_dataset import guess_dataset
 from sources.shop import config, events, prepared
 
 HEADER = (
@@ -181,3 +182,32 @@ def test_exports_of_two_kinds_in_one_folder_are_told_apart(tmp_path: Path):
     assert "b.csv, line 1: no column 'line_items'" in said or "b.csv, line 1: no column" in said
     assert "looks like WooCommerce's Advanced Order Export (a row per line) (source woocommerce_lines)" in said
     assert "\n" not in said
+
+
+ITEMS = (
+    "order_id,order_number,{},status,order_total,order_currency,billing_email,item_id,item_product_id,item_name,item_sku,"
+    "item_quantity,item_subtotal,item_total,item_refunded\n"
+)
+
+
+@pytest.mark.parametrize("date", ["date", "order_date"])
+def test_a_row_per_item_says_what_is_the_orders_on_each_and_a_deleted_product_is_its_sku(tmp_path: Path, date: str):
+    first = "7,7,2025-11-05 14:03:11,completed,48.00,EUR,Ann@x.com"
+    text = ITEMS.format(date) + (
+        f'{first},1,45,"Cup, red\nlarge",RC,2,20.00,18.00,9.00\n{first},2,0,Old,OLD,1,30.00,30.00,0\n'
+        "8,8,2025-11-06 14:03:11,pending,5.00,EUR,bob@x.com,3,46,Pot,,1,5.00,5.00,0\n"
+        "9,9,2025-11-06 14:03:11,wc-on-hold,5.00,USD,bob@x.com,4,46,Pot,,1,5.00,5.00,0\n"
+    )
+    path = tmp_path / "orders.csv"
+    path.write_text(text)
+    said = guess_dataset(path)
+    assert "/source@_here_: woocommerce_items\n" in said
+    assert "prices are in 2 currencies (EUR 66.7%, USD 33.3%)" in said
+    p = prepared(tmp_path, "woocommerce_items", {"orders.csv": text})
+    assert events(p) == [
+        ("ann@x.com", "45", "purchase", "2025-11-05T14:03:11Z", 2.0, 18.0),
+        ("ann@x.com", "OLD", "purchase", "2025-11-05T14:03:11Z", 1.0, 30.0),
+        ("bob@x.com", "46", "purchase", "2025-11-06T14:03:11Z", 1.0, 5.0),
+    ]
+    assert p.table("events.parquet")["currency"].to_pylist() == ["EUR", "EUR", "USD"]
+    assert p.manifest["rejected"] == {"status: never became an order": 1}
