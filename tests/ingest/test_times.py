@@ -95,3 +95,12 @@ def test_no_zone_is_ahead_by_ninety_nine_hours():
     assert why.tolist() == ["not a time ISO 8601 (2020-01-31 12:00:00)", "", "", ""]
     assert micros[2] - micros[1] == 5.5 * 3_600_000_000
     assert micros[2] == micros[3]
+
+
+def test_a_time_that_a_spreadsheet_has_rounded_is_no_time():
+    """1.76235E+15 microseconds are exact to nearly three hours."""
+    found = {"us": ["1.76235E+15", "1.762351391123456e15"], "ms": ["1.76E+12"], "s": ["9.78693035e+08", "1.5e9"]}
+    micros, why = zip(*(to_micros(pa.array(texts), Timestamp(unit=unit)) for unit, texts in found.items()), strict=True)
+    assert [bool(w) for w in np.concatenate(why)] == [True, False, True, False, True]
+    assert "a spreadsheet has rounded it" in why[0][0]
+    assert (micros[0][1], micros[2][0]) == (1_762_351_391_123_456, 978_693_035_000_000)

@@ -73,6 +73,7 @@ def _instant(value: Any, option: str, zone: str) -> int:
 
 
 Bad = list[tuple[np.ndarray, str]]
+ROUNDED = "a spreadsheet has rounded it (export it again, times as text)"
 
 
 def _from_numbers(column: pa.Array, unit: str | None) -> tuple[np.ndarray, Bad]:
@@ -95,6 +96,13 @@ def _from_numbers(column: pa.Array, unit: str | None) -> tuple[np.ndarray, Bad]:
     if missing.any():
         micros = np.where(missing, MISSING, micros)
     return micros, [(outside, "not a time (too large for its unit)")]
+
+
+def _rounded(text: pl.Series, unit: str) -> np.ndarray:
+    """Which numbers are written as 1.76235E+15, with a last digit worth more than a second: bool (n,)."""
+    parts = text.str.extract_groups(r"^[+-]?\d+(?:\.(\d*))?[eE]\+?(\d{1,2})$").struct.unnest()
+    last = parts["2"].cast(pl.Int64) - parts["1"].fill_null("").str.len_chars().cast(pl.Int64)
+    return ((10.0**last) * (UNITS[unit] / 1e6) > 1).fill_null(False).to_numpy()
 
 
 def _from_arrow_times(column: pa.Array, spec: Timestamp) -> tuple[np.ndarray, Bad]:
@@ -127,6 +135,7 @@ def _from_text(column: pa.Array, spec: Timestamp) -> tuple[np.ndarray, Bad]:
                 micros = micros.copy()
                 micros[rest], more = _from_numbers(floats.to_arrow(), spec.unit)
                 bad = [(_spread(mask, rest) | bad[0][0], reason) for mask, reason in more]
+                bad.append((_spread(_rounded(text.filter(pl.Series(rest)), spec.unit), rest), ROUNDED))
                 bad.append((rest & (micros == MISSING), "not a number (timestamp.unit is set)"))
             return micros, bad
     pattern = spec.format
