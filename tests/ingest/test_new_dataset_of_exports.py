@@ -72,7 +72,7 @@ def test_a_folder_of_a_known_export_gets_a_config_that_points_to_its_source(tmp_
     written(folder, "events_intraday_20251107.jsonl", lines([row]))
     text = guess_dataset(folder, "my_shop")
     assert "# Guessed by `python -m shopkeeper new-dataset`: Google Analytics 4's BigQuery export." in text
-    assert "# DOUBT: 1 of the first 2 events would be rejected (1 × customer: no user_id)" in text
+    assert "# DOUBT: 2 of the first 4 events would be rejected (2 × customer: no user_id)" in text
     assert "# DOUBT: no file says whose days are meant" in text
     told = composed(text, tmp_path)
     assert "# DOUBT: events_intraday_20251107.jsonl must not be read beside the others" in text
@@ -125,16 +125,24 @@ def test_a_real_file_of_a_known_set_is_told(raw: Path):
 def test_different_exports_in_one_folder_are_refused(tmp_path: Path):
     written(tmp_path, "a.jsonl", lines([{"session": 1, "events": [{"aid": 1, "ts": 1661200010000, "type": "clicks"}]}]))
     written(tmp_path, "b.csv", "customer,sku,day\nk,i,2024-01-01\n")
-    with pytest.raises(
-        UserError, match=r"b\.csv has other columns than a\.jsonl \(source otto and no known export\); put"
-    ):
+    written(tmp_path, "c.csv", "timestamp,visitorid,event,itemid,transactionid\n1433221332117,2,view,3,\n")
+    with pytest.raises(UserError, match=r"c\.csv has other columns than a\.jsonl \(source otto and source retail"):
         guess_dataset(tmp_path)
     written(tmp_path, "b2.csv", "customer,sku,date\nk,i,2024-01-01\n")
     with pytest.raises(UserError, match=r"b2\.csv has other columns than b\.csv: date, day; put files of one kind"):
         guess_dataset(tmp_path / "b*.csv")
     assert yaml.safe_load(guess_dataset(tmp_path / "b2*.csv"))["raw"]["files"] == ["b2.csv"]
     with pytest.raises(UserError, match="holds no files of data"):
-        guess_dataset(tmp_path / "c*.csv")
+        guess_dataset(tmp_path / "d*.csv")
+
+
+def test_other_tables_beside_a_known_export_are_left_out_and_named(tmp_path: Path):
+    written(tmp_path, "a_aisles.csv", "aisle_id,aisle\n1,x\n")
+    written(tmp_path, "events.csv", "timestamp,visitorid,event,itemid,transactionid\n1433221332117,2,view,3,\n")
+    written(tmp_path, "what this is.txt", "properties of items, from two files")
+    text = guess_dataset(tmp_path, "shop")
+    assert "# DOUBT: a_aisles.csv, what this is.txt beside it: no such export, and left out" in text
+    assert yaml.safe_load(text)["raw"]["files"] == ["events.csv"]
 
 
 def test_the_tables_beside_a_known_set_are_no_other_exports(tmp_path: Path):
@@ -148,9 +156,51 @@ def test_the_tables_beside_a_known_set_are_no_other_exports(tmp_path: Path):
     assert told["raw"] == {"folder": "instacart", "files": ["order_products__*.csv"]}
     p = Prepared.open(prepare_dataset(composed(text, tmp_path), tmp_path, tmp_path / "out", progress=False))
     assert (p.n_users, p.manifest["n_events"]) == (1, 2)
-    written(folder, "departments.xls.csv", "department_id,department\n1,dairy\n")
-    with pytest.raises(UserError, match=r"departments\.xls\.csv has other columns than order_products__prior\.csv"):
-        guess_dataset(folder)
+    assert "left out" not in text
+
+
+def test_line_breaks_in_quoted_cells_say_nothing_of_how_a_file_is_written(tmp_path: Path):
+    row = '"c{0}","sku;{1}","2024-01-{2:02d}","Main\nWebsite, Store","1{1},50"\n'
+    body = "".join(row.format(n % 9, n % 5, 1 + n % 28) for n in range(60))
+    told = yaml.safe_load(guess_dataset(written(tmp_path, "a.csv", "customer,sku,date,note,price\n" + body)))
+    assert told["reader"] == {"format": "csv", "decimal": ","}
+    assert told["columns"]["user_id"] == "customer"
+    body = body.replace('","', '";"')
+    told = yaml.safe_load(guess_dataset(written(tmp_path, "b.csv", "customer;sku;date;note;price\n" + body)))
+    assert told["reader"] == {"format": "csv", "delimiter": ";", "decimal": ","}
+
+
+def test_a_known_export_in_another_format_has_none_of_the_usual_ones_options(tmp_path: Path):
+    rows = [{"user_id": f"A{n}", "parent_asin": "B", "rating": 5.0, "timestamp": 1588687728923, "text": "a"}
+            for n in range(9)]  # fmt: skip
+    told = composed(guess_dataset(written(tmp_path, "All_Beauty.jsonl", lines(rows))), tmp_path)
+    p = Prepared.open(prepare_dataset(told, tmp_path, tmp_path / "out", progress=False))
+    assert (told["reader"]["format"], p.manifest["n_events"]) == ("json_lines", 9)
+    detail = ",".join(dict(known())["prestashop_orders"].columns)
+    order = "id_order,id_customer,date_add,current_state,valid,total_discounts_tax_incl"
+    written(tmp_path / "shop", "order_detail.csv", f"{detail}\n1,10,0,R,Mug,2,24.00\n")
+    written(tmp_path / "shop", "orders.csv", f"{order}\n1,5,2025-01-02 10:00:00,2,1,0.00\n")
+    assert yaml.safe_load(guess_dataset(tmp_path / "shop"))["reader"] == {"delimiter": ","}
+
+
+def test_names_that_a_sender_gave_his_events_are_told_where_none_is_what_is_asked_for(tmp_path: Path):
+    row = {"type": "track", "anonymousId": "a", "timestamp": "2025-01-05T14:03:11.249Z"}
+    rows = [{**row, "event": event, "messageId": f"m{i}", "properties": {"product_id": "p"}}
+            for i, event in enumerate(["Product Viewed", "Shop: Order Completed", "Shop: Order Completed", "Page"])
+    ]  # fmt: skip
+    text = guess_dataset(written(tmp_path, "calls.json", lines(rows)))
+    assert "no purchase is among the first rows; left out are 'Shop: Order Completed' (2), 'Page' (1): write" in text
+    rows[1]["event"] = "Order Completed"
+    assert "is among the first rows" not in guess_dataset(written(tmp_path, "calls.json", lines(rows)))
+
+
+def test_how_long_a_log_of_several_files_is_is_seen_at_its_ends(tmp_path: Path):
+    head = "event_time,event_type,product_id,category_id,category_code,brand,price,user_id,user_session\n"
+    for day in (1, 5, 8):
+        row = f"2019-10-0{day} 10:00:00 UTC,view,1,1,a,b,5.5,{day},s{day}\n"
+        written(tmp_path / "days", f"2019-10-0{day}.csv", head + row)
+    told = composed(guess_dataset(tmp_path / "days"), tmp_path)
+    assert told["temporal"]["validation_days"] == told["temporal"]["test_days"] == 1
 
 
 def test_an_export_of_which_nothing_can_be_learned_says_so(tmp_path: Path):

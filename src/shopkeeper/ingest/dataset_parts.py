@@ -57,17 +57,17 @@ class Timestamp:
 
 @dataclass(frozen=True)
 class ReaderSettings:
-    """A file's format and what that format lets one say of it (`FORMATS`); None: what the format usually is."""
+    """A file's format and what that format lets one say of it (`FORMATS`); null: what the format usually is."""
 
     format: str = held(TEXT, "")
-    delimiter: str | None = held(CHARACTER, None)
-    decimal: str | None = held(CHARACTER, None)
-    quote: str | None = held((ONE, lambda x: x == "" or CHARACTER[1](x)), None)  # "": the file does not quote
-    encoding: str | None = held(ENCODING, None)
-    header: Any = held(OneOf(Name((IF_THERE,)), SWITCH), None)  # if_there: a first line that has one of `names`
-    names: tuple[str, ...] = held(Items(PLAIN), ())  # of the columns, where there is no header
-    skip_lines: int | None = held(whole(0), None)
-    sheets: Any = held(OneOf(TEXT, Items(TEXT)), None)  # of a workbook: one, some; None: all
+    delimiter: str | None = held(Maybe(CHARACTER), None)
+    decimal: str | None = held(Maybe(CHARACTER), None)
+    quote: str | None = held(Maybe((ONE, lambda x: x == "" or CHARACTER[1](x))), None)  # "": the file does not quote
+    encoding: str | None = held(Maybe(ENCODING), None)
+    header: Any = held(Maybe(OneOf(Name((IF_THERE,)), SWITCH)), None)  # if_there: a first line that has one of `names`
+    names: tuple[str, ...] = held(Maybe(Items(PLAIN)), ())  # of the columns, where there is no header
+    skip_lines: int | None = held(Maybe(whole(0)), None)
+    sheets: Any = held(Maybe(OneOf(TEXT, Items(TEXT))), None)  # of a workbook: one, some; None: all
     pairs: bool | None = held(Maybe(SWITCH), None)  # lines of a user and an item in place of a user and all items
 
 

@@ -156,8 +156,8 @@ def check_reader(settings: Yaml, where: str, path: str = "reader") -> None:
     name = settings["format"]
     if name not in FORMATS:
         raise UserError(f"{where}: {path}.format: unknown format '{name}'.{nearest(str(name), FORMATS)}")
-    for key in settings:
-        if key not in (*FORMATS[name], "format"):
+    for key, value in settings.items():
+        if value is not None and key not in (*FORMATS[name], "format"):  # null: as if it were not there
             raise UserError(
                 f"{where}: unknown option `{path}.{key}` of {path}.format={name}.{nearest(str(key), FORMATS[name])}"
             )

@@ -34,8 +34,10 @@ def blocks_of(
     raw: Path,
     advance: Callable[[int], object] | None,
     left_out: Counter[str],
+    others: Counter[str] | None = None,
 ) -> Iterator[Block]:
-    """Blocks of some files, one after the other, as the checks take them. Rows that are no events are counted.
+    """Blocks of some files, one after the other, as the checks take them. Rows that are no events are counted; in
+    `others`, if told, by the kinds that the map of events does not know.
 
     Raises `UserError` for a file that cannot be read, and for one that lacks a column: it says which export it looks
     like.
@@ -51,7 +53,7 @@ def blocks_of(
     tools = Tools(config.reader.decimal, table)
     if config.steps:
         wanted = Wanted(dict.fromkeys(columns_read(config.steps, wanted.names), CODES), config.optional, exact=True)
-    shaping = Shaping(config, wanted) if is_reshaped(config, wanted.names) else None
+    shaping = Shaping(config, wanted, others) if is_reshaped(config, wanted.names) else None
     asked = wanted if shaping is None else shaping.wanted
     for path in paths:
         blocks = _read(config, path, asked, advance)
@@ -65,7 +67,8 @@ def blocks_of(
             blocks = (with_rows(block, f"{path.name}:" if len(paths) > 1 else "") for block in blocks)
         yield from (replace(block, path=path) for block in blocks)
     if shaping is not None:
-        shaping.tell()
+        if others is None:  # else somebody looks at the first rows
+            shaping.tell()
         left_out.update(+shaping.left_out)
 
 

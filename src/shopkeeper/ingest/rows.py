@@ -61,11 +61,13 @@ class Events(NamedTuple):
 class Shaping:
     """Makes events of the blocks of one log, in the order of its files; ids of `once` are remembered between blocks.
 
-    `wanted`: the columns that events shall have, and the cheapest type of each.
+    `wanted`: the columns that events shall have, and the cheapest type of each. `others`, if told, counts the kinds
+    that are left out, by what the file calls them.
     """
 
-    def __init__(self, config: DatasetConfig, wanted: Wanted) -> None:
+    def __init__(self, config: DatasetConfig, wanted: Wanted, others: Counter[str] | None = None) -> None:
         self.config, self.told, self.names = config, wanted, wanted.names
+        self.others = others
         kind = config.columns.get("event_type", "") if config.others == "leave_out" else ""
         self.kind = kind if kind in self.names else ""
         self.made = kind if kind not in self.names else ""  # by a step: its rows are looked at afterwards
@@ -218,7 +220,12 @@ class Shaping:
         ids = as_ids(kind, self.kind or self.made)
         known = self.config.event_map or {}
         texts = [text.casefold() if self.config.any_case else text for text in ids.dictionary.to_pylist()]
-        return np.array([*(t in known for t in texts), False])[ids.indices.fill_null(len(texts)).to_numpy()]
+        codes = ids.indices.fill_null(len(texts)).to_numpy()
+        if self.others is not None:
+            rows = np.bincount(codes, minlength=len(texts) + 1).tolist()
+            names = zip(texts, ids.dictionary.to_pylist(), rows, strict=False)
+            self.others.update({name: n for text, name, n in names if n and text not in known})
+        return np.array([*(t in known for t in texts), False])[codes]
 
 
 def _value(table: pa.Table, name: str) -> pa.Array:

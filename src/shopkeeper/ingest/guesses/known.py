@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +19,7 @@ from shopkeeper.errors import UserError
 from shopkeeper.ingest.block import REJECTED
 from shopkeeper.ingest.checks import Rows, check
 from shopkeeper.ingest.dataset import CANCELLED, DatasetConfig, parse
-from shopkeeper.ingest.dataset_parts import Timestamp
+from shopkeeper.ingest.dataset_parts import FORMATS, Timestamp
 from shopkeeper.ingest.exports import Export, version
 from shopkeeper.ingest.guesses.currencies import several
 from shopkeeper.ingest.guesses.files import Given, only
@@ -31,6 +31,7 @@ from shopkeeper.ingest.guesses.times import ZONE as NO_ZONE
 from shopkeeper.ingest.guesses.times import fits, time_options
 from shopkeeper.ingest.log import join_ids, reasons
 from shopkeeper.ingest.reading import blocks_of
+from shopkeeper.schema import EVENT_CODE
 from shopkeeper.typed import made
 
 MUST_DIFFER = ("format", "delimiter", "encoding", "decimal")  # of a reader, where a file is written otherwise
@@ -39,8 +40,18 @@ SHOWN = 5
 ZONE = "no file says whose days are meant: the shop's time zone, such as Europe/Berlin"
 
 
-def propose(name: str, export: Export, files: Given, have: Collection[str], options: dict[str, Any], limit: int) -> str:
+def propose(
+    name: str,
+    export: Export,
+    files: Given,
+    aside: Sequence[Path],
+    have: Collection[str],
+    options: dict[str, Any],
+    limit: int,
+) -> str:
     """YAML of a dataset config for an export's files; `options`: the reader that fits, `limit`: rows to look at.
+
+    `aside`: what lies beside them and is no such file.
 
     Raises:
         UserError: nothing can be learned from this export.
@@ -60,19 +71,23 @@ def propose(name: str, export: Export, files: Given, have: Collection[str], opti
     told = {**source, "name": files.name, "raw": {"folder": "", "files": [files.paths[0].name]}}
     told["reader"] = {**(source.get("reader") or {}), **reader}
     timed = "timestamp" in (source.get("columns") or {}) or "logs" in source
+    ends = list(dict.fromkeys((files.paths[0], files.paths[-1])))
     times, doubts = ({}, []) if "logs" in source else _times(told, files.paths[0], limit)
     told["timestamp"] = {**(source.get("timestamp") or {}), **times}
     windows: dict[str, float] = {}
     if "logs" not in source:
-        found, days = _looked_at(told, files.paths[0], limit)
+        found, days = _looked_at(told, ends, limit)
         doubts += found
         usual = sum((source.get("temporal") or {}).get(f"{part}_days") or 0 for part in ("validation", "test"))
-        if len(files.paths) == 1 and days is not None and days < 1.5 * usual:
+        if days is not None and days < 1.5 * usual:
             windows = windows_of(days)
     if apart:
         doubts.append(
             f"{', '.join(file.name for file in apart[:SHOWN])} must not be read beside the others, and is left out"
         )
+    if aside:
+        more = f" and {len(aside) - SHOWN} more" if len(aside) > SHOWN else ""
+        doubts.append(f"{', '.join(file.name for file in aside[:SHOWN])}{more} beside it: no such export, and left out")
     lines = [
         f"# Guessed by `python -m shopkeeper new-dataset`: {export.title}{version(export, have)}.",
         f"# What it holds and what is made of it stands in conf/source/{name}.yaml; what stands here goes first.",
@@ -106,7 +121,12 @@ def _differs(source: dict[str, Any], found: dict[str, Any]) -> dict[str, Any]:
     if source.get("format") == "tsv" and found.get("delimiter") == "\t":
         found = {**found, "format": "tsv"}
         found.pop("delimiter")
-    return {key: found[key] for key in MUST_DIFFER if key in found and found[key] != source.get(key)}
+    if found.get("format") == source.get("format") == "csv":
+        found = {"delimiter": ",", **found} if source.get("delimiter") else found
+    other = {key: found[key] for key in MUST_DIFFER if key in found and found[key] != source.get(key)}
+    if "format" in other:  # which has not all that the source says of its own
+        other |= {key: None for key in source if key not in ("format", *FORMATS[other["format"]])}
+    return other
 
 
 def _scalar(value: Any) -> str:
@@ -118,40 +138,61 @@ def _scalar(value: Any) -> str:
 
 def _times(told: dict[str, Any], path: Path, limit: int) -> tuple[dict[str, Any], list[str]]:
     """Options of `timestamp` where the file writes its times otherwise than its source says, and doubts about them."""
-    name, reader = (told.get("columns") or {}).get("timestamp"), told["reader"]
-    first = head(path, reader, limit)
-    if name not in first.columns:  # a step makes it
-        return {}, []
+    column = _written(told, path, limit)
     own = made(Timestamp, told.get("timestamp") or {})
-    texts = first[name].cast(pl.String).drop_nulls().str.strip_chars()
-    if own.year or not len(texts.filter(texts != "")) or fits(texts.filter(texts != ""), own):
+    if column is None or own.year or not len(column) or fits(column, own):
         return {}, []
-    found, notes = time_options(first[name])
+    name = told["columns"]["timestamp"]
+    found, notes = time_options(column)
     if found is None:
         return {}, []
     options = {key: found.get(key) for key in ("unit", "format") if found.get(key) != getattr(own, key)}
+    if not options:  # as usual, but for values that are no times
+        return {}, []
     said = " and ".join(f"{key} {value}" for key, value in options.items() if value) or "ISO 8601"
     return options, [f"'{name}' is not written as this export usually has it: {said} is a guess",
                      *(note for note in notes if note != NO_ZONE)]  # fmt: skip
 
 
-def _looked_at(told: dict[str, Any], path: Path, limit: int) -> tuple[list[str], float | None]:
-    """What the first rows, read as the source says, leave to doubt: what is rejected, left out, or no person; and how
-    many days they span, None where there are more rows or none that counts.
+def _written(told: dict[str, Any], path: Path, limit: int) -> pl.Series | None:
+    """The times of a file's first rows as they are written, or as a step of the source has put them; None: no texts."""
+    name = (told.get("columns") or {}).get("timestamp")
+    first = head(path, told["reader"], limit)
+    if name in first.columns:
+        column = first[name]
+    else:
+        try:
+            block = next(blocks_of(parse(told), [path], path.parent, None, Counter()), None)
+        except UserError:  # is said when the rows are looked at
+            return None
+        if block is None or name not in block.table.column_names:
+            return None
+        column = pl.Series(name, pl.from_arrow(block.table[name])).head(limit)
+        if column.dtype not in (pl.String, pl.Categorical):
+            return None
+    texts = column.cast(pl.String).drop_nulls().str.strip_chars()
+    return texts.filter(texts != "")
+
+
+def _looked_at(told: dict[str, Any], paths: Sequence[Path], limit: int) -> tuple[list[str], float | None]:
+    """What the first rows of files, read as the source says, leave to doubt: what is rejected, left out, or no person;
+    and how many days lie between the first file's and the last one's, None where that has more rows, or none counts.
     """
     cancelled = told.get("cancelled")
     config = parse({**told, "cancelled": dict(cancelled, orders="leave_out")} if cancelled else told)
     left_out: Counter[str] = Counter()
     kept: list[Rows] = []
     rejected: list[pa.Table] = []
-    blocks = blocks_of(config, [path], path.parent, None, left_out)
-    for rows, bad in _checked(blocks, config):
-        kept += rows
-        rejected.append(bad)
-        if sum(map(len, kept)) + sum(map(len, rejected)) >= limit:
-            break
+    others: Counter[str] = Counter()
+    for path in paths:
+        read = 0
+        for rows, bad in _checked(blocks_of(config, [path], path.parent, None, left_out, others), config):
+            kept += rows
+            rejected.append(bad)
+            read += sum(map(len, rows)) + len(bad)
+            if read >= limit:
+                break
     times = [rows.timestamp for rows in kept if rows.timestamp is not None and len(rows)]
-    read = sum(map(len, kept)) + sum(map(len, rejected))
     days = span_days(np.concatenate(times)) if times and read < limit else None
     n, bad = sum(map(len, kept)), pa.concat_tables(rejected) if rejected else REJECTED.empty_table()
     lines = []
@@ -178,9 +219,21 @@ def _looked_at(told: dict[str, Any], path: Path, limit: int) -> tuple[list[str],
         amounts = join_ids([rows.ids[f"file:{written}"] for rows in kept])
         names = [name.upper() for name in amounts.values.take(pa.array(amounts.codes[amounts.codes >= 0])).to_pylist()]
         lines += [found] if (found := several(Counter(names), written, str(told.get("currency") or ""))) else []
-    if not n and not len(gone):
-        lines.append("no row of this file is an event; look at event_type.map of the source")
+    if n or not len(bad):  # else what is wrong with all of them is said
+        lines += _not_wanted(told, kept, others, n + len(gone))
     return lines, days
+
+
+def _not_wanted(told: dict[str, Any], kept: Sequence[Rows], others: Counter[str], n: int) -> list[str]:
+    """What is to be said where none of some events is of a kind that is asked for: senders name events as they like."""
+    asked = [EVENT_CODE[kind] for kind in told.get("target_events") or ()]
+    if any(np.isin(rows.event_type, asked).any() for rows in kept):
+        return []
+    names = ", ".join(f"'{name}' ({rows:,})" for name, rows in others.most_common(SHOWN))
+    if names:
+        what = f"no {' or '.join(told['target_events'])}" if n else "no event that is read"
+        return [f"{what} is among the first rows; left out are {names}: write what is one into event_type.map"]
+    return [] if n else ["no row of this file is an event; look at event_type.map of the source"]
 
 
 def above(share: float, allowed: float) -> str:
@@ -195,7 +248,7 @@ def would_be_rejected(told: dict[str, Any], path: Path, limit: int) -> str:
     of them; "": it would be prepared.
     """
     try:
-        lines, _ = _looked_at(told, path, limit)
+        lines, _ = _looked_at(told, [path], limit)
     except UserError as e:
         return f"prepare would stop: {e}"
     return next((line for line in lines if REJECTED_ROWS in line and MORE in line), "")

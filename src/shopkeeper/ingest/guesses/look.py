@@ -16,6 +16,9 @@ from shopkeeper.ingest.dataset_parts import ReaderSettings
 from shopkeeper.ingest.readers import reader
 from shopkeeper.typed import made
 
+# A quoted cell: what is in it (line breaks, signs that separate cells elsewhere) says nothing of how a file is written.
+QUOTED = re.compile(r'(?:^|(?<=[,;\t|]))"(?:[^"]|"")*"(?=[,;\t|]|\r?$)', re.MULTILINE)
+
 
 def reader_of(path: Path) -> tuple[dict[str, Any], list[str]]:
     """What a config says of the reader (format, delimiter, encoding …), and doubts."""
@@ -50,7 +53,9 @@ def reader_of(path: Path) -> tuple[dict[str, Any], list[str]]:
             f"{path} is one JSON list; write an object per line: jq -c '.[]' {path.name} > {path.stem}.jsonl, or in "
             f"pandas to_json(…, orient='records', lines=True)"
         )
-    lines = [line for line in head.decode("utf-8", "replace").splitlines()[:50] if line.strip()]
+    text = head.decode("utf-8", "replace")
+    plain = QUOTED.sub(lambda cell: re.sub(r"[,;\t|\r\n]", " ", cell[0]), text)
+    lines = [line for line in plain.splitlines()[:50] if line.strip()]
     if lines and "::" in lines[0]:
         n = lines[0].count("::") + 1
         doubts.append("a `::` dump has no header: name its columns in reader.names")
@@ -72,7 +77,7 @@ def reader_of(path: Path) -> tuple[dict[str, Any], list[str]]:
     if options["format"] != "sequences" and any(re.fullmatch(r'\s*"?[\d.\-:/ ]+"?\s*', f) for f in fields):
         doubts.append("the first line looks like data, not like a header: name the columns in reader.names")
         options["names"] = [f"column_{i + 1}" for i in range(len(fields))]
-    if best == ";" and re.search(r";-?\d+,\d+(?=[;\r\n]|$)", head.decode("utf-8", "replace")):
+    if best == ";" and re.search(r';"?-?\d+,\d+"?(?=[;\r\n]|$)', text):
         options["decimal"] = ","
     return options, doubts
 

@@ -15,7 +15,7 @@ import yaml
 
 from shopkeeper.errors import UserError
 from shopkeeper.ingest.dataset_parts import ReaderSettings
-from shopkeeper.ingest.exports import FEWEST, files_read, recognised, without_header
+from shopkeeper.ingest.exports import FEWEST, Export, files_read, recognised, without_header
 from shopkeeper.ingest.guesses.currencies import NAMED as CURRENCY
 from shopkeeper.ingest.guesses.currencies import currency_lines
 from shopkeeper.ingest.guesses.files import LOOKED_INTO, Given, given, only
@@ -59,20 +59,25 @@ def guess_dataset(path: Path, name: str | None = None) -> str:
     Raises `UserError` when files cannot be read as tables at all, and when they are not all of one kind.
     """
     files = given(Path(path), name)
-    heads = [(file, *_head_of(file)) for file in files.paths[:LOOKED_INTO]]
-    found = [recognised(columns, FEWEST) if "names" not in options else without_header(first_lines(file))
-             for file, options, _, columns in heads]  # fmt: skip
-    main = next((i for i, known in enumerate(found) if known), 0)
-    if known := found[main]:  # beside its own tables, which its source names
+    heads, found, unread = _heads_of(files.paths[:LOOKED_INTO])
+    fit = sorted((bool(known[1].unfit), i) for i, known in enumerate(found) if known)  # what is no log comes last
+    main = fit[0][1] if fit else None
+    if unread and main is None:
+        raise next(iter(unread.values()))
+    main, aside = main or 0, []
+    if known := found[main]:  # beside its own tables, which its source names, and others, which nobody reads
         theirs = files_read(known[0])
-        alike = [i for i, (path, *_) in enumerate(heads)
-                 if found[i] == known or not any(fnmatch(path.name, name) for name in theirs)]  # fmt: skip
+        own = [i for i, (path, *_) in enumerate(heads)
+               if found[i] == known or not any(fnmatch(path.name, name) for name in theirs)]  # fmt: skip
+        alike = [i for i in own if found[i]]
+        aside = sorted([heads[i][0] for i in own if not found[i]] + [path for path in unread if not any(
+            fnmatch(path.name, name) for name in theirs)])  # fmt: skip
         files = only(files, {heads[i][0] for i in alike} | set(files.paths[LOOKED_INTO:]))
         heads, found, main = [heads[i] for i in alike], [found[i] for i in alike], alike.index(main)
     _check_alike([heads[main], *heads], [None if told is None else told[0] for told in (found[main], *found)])
     file, options, doubts, columns = heads[main]
     if known:
-        return propose(*known, files, columns, options, LOOKED_AT)
+        return propose(*known, files, aside, columns, options, LOOKED_AT)
     frame = head(file, options, LOOKED_AT)
     if not frame.height:
         raise UserError(f"{file} holds no rows; give a file with some")
@@ -83,6 +88,23 @@ def guess_dataset(path: Path, name: str | None = None) -> str:
     else:
         check_cells(file, frame)
     return _proposed(files, frame, options, doubts, exploded)
+
+
+Head = tuple[Path, dict[str, Any], list[str], list[str]]  # a file, its reader, doubts about it, its columns
+
+
+def _heads_of(paths: Sequence[Path]) -> tuple[list[Head], list[tuple[str, Export] | None], dict[Path, UserError]]:
+    """The heads of files, the known export that each is, and what is wrong with those that are no tables."""
+    heads: list[Head] = []
+    unread: dict[Path, UserError] = {}
+    for path in paths:
+        try:
+            heads.append((path, *_head_of(path)))
+        except UserError as e:
+            unread[path] = e
+    found = [recognised(columns, FEWEST) if "names" not in options else without_header(first_lines(file))
+             for file, options, _, columns in heads]  # fmt: skip
+    return heads, found, unread
 
 
 def _head_of(path: Path) -> tuple[dict[str, Any], list[str], list[str]]:
@@ -98,9 +120,7 @@ def _head_of(path: Path) -> tuple[dict[str, Any], list[str], list[str]]:
     return options, doubts, head(path, options, limit=1).columns
 
 
-def _check_alike(
-    heads: Sequence[tuple[Path, dict[str, Any], list[str], list[str]]], known: Sequence[str | None]
-) -> None:
+def _check_alike(heads: Sequence[Head], known: Sequence[str | None]) -> None:
     """A `UserError` where files are different exports, or none is known and their columns differ."""
     first, *_, columns = heads[0]
     for (path, _, _, have), name in zip(heads, known, strict=True):

@@ -13,7 +13,7 @@ from shopkeeper.ingest.times import MISSING, to_micros
 from shopkeeper.typed import made
 
 DATES = ("%d/%m/%Y", "%m/%d/%Y", "%d.%m.%Y", "%Y/%m/%d", "%Y%m%d", "%Y-%m-%d", "%d.%m.%y", "%d/%m/%y", "%m/%d/%y",
-         "%d-%m-%Y", "%m-%d-%Y")  # fmt: skip
+         "%d-%m-%Y", "%m-%d-%Y", "%b %d, %Y", "%d %b %Y")  # fmt: skip
 CLOCKS = ("%H:%M:%S", "%H:%M", "%I:%M:%S %p", "%I:%M %p")
 FORMATS = (*(f"{date} {clock}" for date in DATES for clock in CLOCKS), *DATES)
 _CLOCK = r"^\d{1,2}:\d{2}(:\d{2}(\.\d+)?)?( ?[AaPp][Mm])?$"
