@@ -131,6 +131,16 @@ def test_unknown_event_names_and_nameless_columns_are_doubts(tmp_path: Path):
     assert text.count("# DOUBT") == 4
 
 
+def test_kinds_of_goods_in_a_log_of_orders_are_no_kinds_of_events(tmp_path: Path):
+    head = "customer,ordered_at,sku,order,price,kind\n"
+    rows = [f"S{i % 9},2022-01-{1 + i % 28:02} 10:00:00,box{i % 3},{i},19.9," for i in range(90)]
+    config, text = guess(tmp_path, head + "".join(f"{r}{'box' if i % 3 else 'extra'}\n" for i, r in enumerate(rows)))
+    assert (config["event_type"], config["target_events"]) == ("purchase", ["purchase"])
+    assert "if 'kind' does, write event_type" in text
+    booked = guess(tmp_path, head + "".join(f"{r}{'booked' if i % 3 else 'refund'}\n" for i, r in enumerate(rows)))[0]
+    assert booked["event_type"]["map"]["refund"] == "return"  # one word is one of events: the column is read
+
+
 def test_a_file_without_a_header_is_noticed(tmp_path: Path):
     config, text = guess(tmp_path, "1,31,2.5,1260759144\n1,1029,3.0,1260759179\n")
     assert config["reader"]["names"] == ["column_1", "column_2", "column_3", "column_4"]

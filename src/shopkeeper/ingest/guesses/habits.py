@@ -36,6 +36,11 @@ def kind_of(value: str) -> str | None:
     return next((kind for kind, pattern in EVENTS.items() if re.search(pattern, value, re.IGNORECASE)), None)
 
 
+def names_events(column: pl.Series) -> bool:
+    """Whether any value is called like a kind of events."""
+    return any(kind_of(value) is not None for value in column.cast(pl.String).drop_nulls().unique())
+
+
 def split_of(columns: Mapping[str, str], targets: Collection[str]) -> str:
     """The split that suits a log: sessions where nothing else ties events together, or nothing is bought."""
     if "timestamp" not in columns:

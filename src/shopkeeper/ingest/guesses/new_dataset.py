@@ -19,7 +19,7 @@ from shopkeeper.ingest.exports import FEWEST, Export, files_read, recognised, wi
 from shopkeeper.ingest.guesses.currencies import NAMED as CURRENCY
 from shopkeeper.ingest.guesses.currencies import currency_lines
 from shopkeeper.ingest.guesses.files import LOOKED_INTO, Given, given, only
-from shopkeeper.ingest.guesses.habits import kind_of, seen_line, span_days, split_of, windows_of
+from shopkeeper.ingest.guesses.habits import kind_of, names_events, seen_line, span_days, split_of, windows_of
 from shopkeeper.ingest.guesses.headings import NAMES
 from shopkeeper.ingest.guesses.id_doubts import id_doubts
 from shopkeeper.ingest.guesses.known import propose, would_be_rejected
@@ -227,6 +227,8 @@ def _columns(frame: pl.DataFrame, nameless: bool) -> dict[str, str]:
             names = [c for c in names if time_options(frame[c])[0] is not None]
         if names:
             found[ours] = names[0]
+    if "order_id" in found and "event_type" in found and not names_events(frame[found["event_type"]]):
+        del found["event_type"]  # kinds of goods, or how was paid: an order is bought
     if "timestamp" not in found:  # whatever it is called, in whatever language
         spare = [c for c in frame.columns if c not in found.values() and not frame[c].dtype.is_numeric()]
         found |= {"timestamp": times[0]} if (times := [c for c in spare if _holds_times(frame[c])]) else {}
