@@ -7,6 +7,7 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
+import torch
 
 from shopkeeper.data.requests import Requests
 from shopkeeper.errors import UserError
@@ -15,6 +16,7 @@ from shopkeeper.pipeline import audience, context
 from shopkeeper.pipeline.recommend import asked_now, best
 from shopkeeper.recommenders.counting.recency import Recency
 from shopkeeper.timeline import instant
+from shopkeeper.training.batching.histories import Histories
 from tiny import DAY, tiny_prepared
 
 START = instant("2025-03-01", "here")
@@ -69,6 +71,26 @@ def test_what_else_a_line_tells_is_known_as_far_as_the_log_has_it(tmp_path):
     assert asked(split, [["i1"]]).events.order is None
     both = asked(split, [one, one], [["i3", {"item_id": "i4", "order_id": "o"}], ["i4"]])
     assert both.events.order.tolist() == [1, 1, 2, 1, 1, 1, 2]  # lines that name no order are of the basket's
+
+
+def test_prices_and_channels_that_a_model_reads_are_unknown_where_nobody_tells_them_as_in_a_bundle(tmp_path, caplog):
+    columns = {"price": [[1.0, 2.0]] * 2, "channel": [[1, 2]] * 2}
+    split = tiny_prepared(tmp_path / "t", [[1, 2], [2, 1]], columns=columns, channels=("shop", "web"))[1]
+    reader = SimpleNamespace(about=About(reads=("event_type", "price", "channel", "order")))
+    with caplog.at_level("INFO"):
+        plain = asked_now([["i1", "i2"]], None, reader, split)
+    assert np.isnan(plain.events.price).all()
+    assert plain.events.channel.tolist() == [0, 0]
+    assert plain.events.order is None
+    assert "tells its price or channel, which this model reads: unknown to it, as to a bundle" in caplog.text
+    caplog.clear()
+    with caplog.at_level("INFO"):
+        told = asked_now([[{"item_id": "i1", "price": 2.0}]], None, reader, split)
+    assert (told.events.price.tolist(), told.events.channel.tolist()) == ([2.0], [0])
+    assert "tells its channel, which" in caplog.text
+    asked = Histories.of(plain, np.array([False, True, True]), None, 9, ("price", "channel"))
+    batch = asked.batch(np.array([0]), [9], torch.device("cpu"), ("price", "channel"))
+    assert batch.price_P.sum() == batch.channel_P.sum() == 0
 
 
 def test_nobody_may_be_asked_about(split):

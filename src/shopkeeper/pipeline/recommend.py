@@ -29,6 +29,7 @@ from shopkeeper.tasks.base import REQUESTS
 
 log = logging.getLogger(__name__)
 Line = tuple[int, Row]  # an item's internal id, and what is told of the event
+UNKNOWN = ("price", "channel")  # what a network reads and an event need not tell
 CELLS_AT_ONCE = 4_000_000  # of scores
 
 
@@ -125,7 +126,8 @@ def asked_now(
                  for known, n, at in zip(times, before, now, strict=True)]  # fmt: skip
     types = [[row.event_type for _, row in lines] for lines in people]
     requests = Requests.from_histories(items, types, told_times(times), None if time is None else now)
-    columns = _told_columns([row for lines in people for _, row in lines], split.prepared, basket is not None)
+    rows = [row for lines in people for _, row in lines]
+    columns = _told_columns(rows, split.prepared, basket is not None, model.about.reads)
     requests = replace(requests, events=replace(requests.events, **columns))
     return without_shown(requests, items, [known[n:] for known, n in zip(items, before, strict=True)], placement)
 
@@ -137,8 +139,14 @@ def _oldest_first(lines: list[Line]) -> list[Line]:
     return sorted(lines, key=lambda line: line[1].timestamp or 0)
 
 
-def _told_columns(rows: Sequence[Row], prepared: Prepared, basket: bool) -> dict[str, np.ndarray]:
-    """What is told of events beside item, type and time, of what the log has, too; `basket`: orders are told."""
+def _told_columns(
+    rows: Sequence[Row], prepared: Prepared, basket: bool, reads: Sequence[str] = ()
+) -> dict[str, np.ndarray]:
+    """What is told of events beside item, type and time, of what the log has, too.
+
+    `basket`: orders are told. `reads`: what the model reads; prices and channels among it are unknown where nobody
+    tells them, as they are to a bundle and in rows of the log that lack them.
+    """
     channel = {name: code for code, name in enumerate(prepared.manifest.get("channels") or (), start=1)}
     found: dict[str, tuple[list[float], type]] = {
         "price": ([row.price for row in rows], np.float64),
@@ -150,6 +158,10 @@ def _told_columns(rows: Sequence[Row], prepared: Prepared, basket: bool) -> dict
     told: dict[str, np.ndarray] = {name: np.array(values, dtype) for name, (values, dtype) in found.items()}
     kept = [name for name, values in told.items()
             if getattr(prepared.events, name) is not None and np.nan_to_num(values).any()]  # fmt: skip
+    silent = [name for name in UNKNOWN if name in reads and name not in kept and rows]
+    if silent:
+        log.info("no event tells its %s, which this model reads: unknown to it, as to a bundle", " or ".join(silent))
+        kept += silent
     return {name: told[name] for name in (*kept, *(("order",) if basket else ()))}
 
 
