@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -10,7 +11,7 @@ import pytest
 import torch
 from small_training import fit, shop
 
-from shopkeeper.metrics.ranker import rank_vectors
+from shopkeeper.metrics.ranker import Ranker
 from shopkeeper.metrics.ranks import Flat, positions
 from shopkeeper.training.sequence_model import MANY
 from shopkeeper.training.validation import Validator, means, per_request
@@ -18,10 +19,18 @@ from tiny import tiny_prepared
 
 
 @pytest.mark.parametrize("filter_seen", [False, True])
-def test_ranks_equal_those_of_the_evaluation(tmp_path: Path, filter_seen: bool):
+@pytest.mark.parametrize("pages", [False, True])
+def test_ranks_equal_those_of_the_evaluation(
+    tmp_path: Path, filter_seen: bool, pages: bool, monkeypatch: pytest.MonkeyPatch
+):
     rng = np.random.default_rng(0)
     histories = [rng.integers(1, 31, rng.integers(3, 15)).tolist() for _ in range(50)]
     prepared, split = tiny_prepared(tmp_path / "p", histories, n_items=30, catalogue=range(1, 28))
+    requests, targets = split.part("validation")
+    if pages:  # each asks for a category's items, of which one is not in the catalogue: every third is on none
+        open_to = Flat.of([rng.permutation(30)[:9] + 1 if b % 3 else np.arange(1, 31) for b in range(50)])
+        requests = replace(requests, candidates=(open_to.offsets, open_to.item.astype(np.int32)))
+        monkeypatch.setattr(type(split), "part", lambda self, name: (requests, targets))
     item_VD = torch.randint(-2, 3, (31, 4)).float()  # small whole numbers: many ties
     vector_BD = torch.randint(-2, 3, (50, 4)).float()
     blank_B = torch.arange(50) % 7 == 0
@@ -32,7 +41,6 @@ def test_ranks_equal_those_of_the_evaluation(tmp_path: Path, filter_seen: bool):
     )  # fmt: skip
     assert validator is not None
     got = validator._ranks(vector_BD, blank_B, item_VD, slice(0, 50))
-    requests, targets = split.part("validation")
     at, rows = requests.flat()
     vector_BD[blank_B] = 0
     want = []
@@ -40,7 +48,8 @@ def test_ranks_equal_those_of_the_evaluation(tmp_path: Path, filter_seen: bool):
         v, items = (torch.ones(1, 1), fallback_V[:, None]) if blank_B[b] else (vector_BD[b : b + 1], item_VD)
         own = Flat.of([targets.item[targets.offsets[b] : targets.offsets[b + 1]]])
         seen = Flat.of([prepared.events.item[rows[at[b] : at[b + 1]]]]) if filter_seen else None
-        ranked = rank_vectors(v, items, own, catalogue=split.catalogue, seen=seen)
+        named = Flat.of([open_to.item[open_to.offsets[b] : open_to.offsets[b + 1]]]) if pages else None
+        ranked = Ranker(len(items), split.catalogue, item_VD=items, k=0).rank_vectors(v, own, seen, named)
         want.append(positions(ranked.better, ranked.tied, own.offsets)[0])
     assert np.isnan(want).any()
     np.testing.assert_array_equal(got, np.where(np.isnan(want), np.inf, want))

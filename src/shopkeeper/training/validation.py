@@ -1,4 +1,4 @@
-"""Validation while training: the rank of each target among the whole catalogue, by counting, on the device.
+"""Validation while training: the rank of each target among all that its request may be answered with, by counting.
 
 Shapes: B requests, D width, V items + 1.
 """
@@ -41,6 +41,8 @@ class Validator:
     reads: Sequence[str]  # columns of a batch beside items and positions
     batch_size: int = 512
     k: int = 10  # cut-off
+    # what alone is ranked where requests ask for a category: offsets int64 (B+1,), positions in the catalogue
+    open_to: tuple[np.ndarray, np.ndarray] | None = None
 
     @property
     def headline(self) -> str:
@@ -95,6 +97,7 @@ class Validator:
             device,
             reads,
             k=k,
+            open_to=None if picked.candidates is None else (picked.candidates[0], class_of[picked.candidates[1]]),
         )
 
     @torch.inference_mode()
@@ -168,6 +171,8 @@ class Validator:
             lo, hi = np.searchsorted(self.seen_cell, (first * width, last * width))
             gone = torch.from_numpy(self.seen_cell[lo:hi] - first * width).to(self.device)
             score.view(-1).index_fill_(0, gone, -torch.inf)
+            if self.open_to is not None:
+                _shut(score, self.open_to, first, last)
             lo, hi = self.offsets[first], self.offsets[last]
             row_N = torch.from_numpy(self.request_of_target[lo:hi] - first).to(self.device)
             class_N = torch.from_numpy(self.target_class[lo:hi]).to(self.device)
@@ -179,6 +184,17 @@ class Validator:
 
         cores.run(task, range(mine.start, mine.stop, tile))
         return out
+
+
+def _shut(score: Tensor, open_to: tuple[np.ndarray, np.ndarray], first: int, last: int) -> None:
+    """Give all but what the requests `first` to `last` may be answered with no score."""
+    offsets, at = open_to[0][first : last + 1], open_to[1]
+    row = np.repeat(np.arange(last - first), np.diff(offsets))
+    named = at[offsets[0] : offsets[-1]]
+    cell = torch.from_numpy((row * score.shape[1] + named)[named >= 0]).to(score.device)
+    shut = torch.ones(score.shape, dtype=torch.bool, device=score.device)
+    shut.view(-1).index_fill_(0, cell, False)
+    score.masked_fill_(shut, -torch.inf)
 
 
 def per_request(rank_N: np.ndarray, offsets: np.ndarray, k: int = 10) -> np.ndarray:
