@@ -17,6 +17,7 @@ from shopkeeper.cli.new_dataset import write_dataset_yaml
 from shopkeeper.data.prepared import Prepared
 from shopkeeper.errors import UserError
 from shopkeeper.ingest.dataset import parse
+from shopkeeper.ingest.guesses import new_dataset
 from shopkeeper.ingest.guesses.habits import kind_of
 from shopkeeper.ingest.guesses.new_dataset import guess_dataset
 from shopkeeper.ingest.log import read_log
@@ -122,6 +123,17 @@ def test_windows_suit_what_the_file_spans(tmp_path: Path, apart: str, windows: d
     rows = "".join(f"{t},c{n % 9},s{n % 7}\n" for n, t in enumerate(at))
     config, _ = guess(tmp_path, "time,customer_id,sku\n" + rows)
     assert config["temporal"] == windows
+
+
+@pytest.mark.parametrize("by_customer", [False, True])
+def test_windows_suit_a_log_of_which_the_first_rows_were_read_alone(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, by_customer: bool
+):
+    monkeypatch.setattr(new_dataset, "LOOKED_AT", 200)
+    lines = [(f"2024-03-{1 + n // 20:02d} 12:{n % 20:02d}:00", f"c{n % 9}", f"s{n % 7}") for n in range(400)]
+    lines = sorted(lines, key=lambda line: line[1]) if by_customer else lines
+    config, _ = guess(tmp_path, "time,customer_id,sku\n" + "".join(",".join(line) + "\n" for line in lines))
+    assert config["temporal"] == {"validation_days": 3, "test_days": 3}
 
 
 def test_unknown_event_names_and_nameless_columns_are_doubts(tmp_path: Path):

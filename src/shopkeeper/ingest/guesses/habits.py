@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import re
 from collections.abc import Collection, Mapping
+from itertools import islice
+from pathlib import Path
 
 import numpy as np
 import polars as pl
@@ -28,6 +30,8 @@ LONGEST_DAYS = 28  # of the windows of validation and test, where nobody says
 PART = 6  # and of a short log no more than this part of it each
 SHORT = 3  # days: of a log of fewer a day is too much, and windows are
 SHARE = 0.15  # of its target events
+TEXT = (".csv", ".tsv", ".txt")  # files whose rows are about as long as one another
+BACK = 0.5  # of the days: a log in order of time never goes so far back from one row to the next
 CHANCES = 50  # rows of customers who have some already; fewer show nothing
 
 
@@ -53,6 +57,22 @@ def split_of(columns: Mapping[str, str], targets: Collection[str]) -> str:
 def span_days(micros: np.ndarray) -> float:
     """How many days lie between the first and the last of some instants (int64 µs); 0 of none."""
     return float(micros.max() - micros.min()) / MICROSECONDS_PER_DAY if len(micros) else 0.0
+
+
+def expected_days(path: Path, micros: np.ndarray, rows: int) -> float | None:
+    """How many days a log spans of which only the first rows were read: by the size of a file of text; else None.
+
+    `micros`: the instants of those rows. Where they are not in order of time, the rest is of the same days.
+    """
+    if path.suffix.lower() not in TEXT or len(micros) < 2:
+        return None
+    days = span_days(micros)
+    back = np.max(np.maximum.accumulate(micros) - micros)
+    if back / MICROSECONDS_PER_DAY > BACK * days:
+        return days
+    with path.open("rb") as file:
+        read = sum(map(len, islice(file, rows)))
+    return days * max(path.stat().st_size / max(read, 1), 1.0)
 
 
 def windows_of(days: float | None) -> dict[str, float]:

@@ -19,7 +19,15 @@ from shopkeeper.ingest.exports import FEWEST, Export, files_read, recognised, wi
 from shopkeeper.ingest.guesses.currencies import NAMED as CURRENCY
 from shopkeeper.ingest.guesses.currencies import currency_lines
 from shopkeeper.ingest.guesses.files import LOOKED_INTO, Given, given, only
-from shopkeeper.ingest.guesses.habits import kind_of, names_events, seen_line, span_days, split_of, windows_of
+from shopkeeper.ingest.guesses.habits import (
+    expected_days,
+    kind_of,
+    names_events,
+    seen_line,
+    span_days,
+    split_of,
+    windows_of,
+)
 from shopkeeper.ingest.guesses.headings import NAMES
 from shopkeeper.ingest.guesses.id_doubts import id_doubts
 from shopkeeper.ingest.guesses.known import propose, would_be_rejected
@@ -179,8 +187,9 @@ def _proposed(files: Given, frame: pl.DataFrame, options: dict[str, Any], doubts
         "filters: {}",
     ]
     if timed:
-        whole = len(files.paths) == 1 and frame.height < LOOKED_AT  # else how long the log is nobody knows yet
-        windows = windows_of(span_days(instants(frame[columns["timestamp"]])) if whole else None)
+        at, file = instants(frame[columns["timestamp"]]), files.paths[0]
+        days = span_days(at) if frame.height < LOOKED_AT else expected_days(file, at, frame.height)
+        windows = windows_of(days if len(files.paths) == 1 else None)  # how long several are nobody knows yet
         lines += ["temporal:", *(f"  {key}: {value}" for key, value in windows.items())]
     lines += ["max_rejected_share: 0.01"]
     text = "\n".join(lines) + "\n"
