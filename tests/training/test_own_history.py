@@ -375,6 +375,23 @@ def test_before_it_has_learned_own_items_stand_by_how_often_they_were_taken():
     assert logit[COFFEE] > logit[MILK] > logit[BREAD] > 0
 
 
+def test_own_items_take_from_the_networks_scores_as_much_as_is_learned_and_teach_it_nothing():
+    term = OwnTerm(own_shape(5, 8, "frequency"))
+    purchases = [[EVENT_CODE["purchase"]] * 2], [[DAY, 2 * DAY]], [7 * DAY]
+    requests = Requests.from_histories([[COFFEE, MILK]], *purchases)
+    pairs = RequestPairs.of(requests, np.ones(6, bool), None, [EVENT_CODE["purchase"]], term).pairs
+    h, item = torch.randn(1, 8, requires_grad=True), torch.randn(6, 8, requires_grad=True)
+    before = pairs.logits(term, h, item)
+    with torch.no_grad():
+        term.near += 0.5
+    after = pairs.logits(term, h, item)
+    torch.testing.assert_close(after - before, 0.5 * (h @ item[pairs.item_R].T)[0])
+    after.sum().backward()
+    assert term.near.grad is not None
+    assert h.grad is None
+    assert item.grad is None
+
+
 def test_demand_of_a_week_tells_what_rises_from_what_is_over():
     at = np.array([0] * 8 + [99] * 4, np.int64) * DAY
     long, week, longest = demand_of(at, np.array([1] * 8 + [2] * 4), 100 * DAY, 3)

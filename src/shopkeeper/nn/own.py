@@ -1,7 +1,7 @@
 r"""What the customer's own history does to a network's logits of the items that stand in it, and demand to all.
 
     logit(q, i) = h_q \cdot e_i + a \cdot d_i(q)      for an item that the history does not hold
-    logit(q, i) = own(q, i) + a \cdot d_i(q)          for one that it does
+    logit(q, i) = own(q, i) + b \cdot h_q \cdot e_i + a \cdot d_i(q)          for one that it does (b = 0 of `copy`)
 
 d is the log of the recent demand for the item (target events, halved every so many days) as it was known at the time;
 the kernel also reads that of shorter and longer memory, so that it knows what rises and what is over.
@@ -13,7 +13,8 @@ the kernel also reads that of shorter and longer memory, so that it knows what r
 - `copy`: (h_q + M h_q + m) · e_i, another projection of the network's vector, as in Softmax-CPR (H.-S. Chang,
   N. Agarwal, A. McCallum, "To Copy, or not to Copy; That is a Critical Issue of the Output Softmax Layer in Neural
   Sequential Recommenders", WSDM 2024), from where also is that the two kinds of items are scored apart. Were h · e kept
-  for own items, too, the network would remember what training customers took, and promote it when it is own.
+  for own items, too, the network would remember what training customers took, and promote it when it is own. So it
+  learns nothing from b's term, which only says how far what it knows of the others is to be believed here, too.
 
 Shapes: Q queries, R pairs of a query and an own item, F features, D width, V = n_items + 1, S half-lives of demand.
 """
@@ -65,6 +66,7 @@ class OwnTerm(nn.Module):
             self.kind = nn.Embedding(len(EVENT_TYPES) + 1, HIDDEN)
             self.out = nn.Linear(HIDDEN, 1)
             self.direct = nn.Parameter(torch.zeros(shape.n_features))  # past the hidden layer
+            self.near = nn.Parameter(torch.zeros(1))  # b
             self.again = nn.Embedding(shape.n_items + 1, 1)
             for zero in (self.kind.weight, self.out.weight, self.out.bias, self.again.weight):
                 nn.init.zeros_(zero)
@@ -80,7 +82,7 @@ class OwnTerm(nn.Module):
         named = {"trust": self.trust, "usual": self.usual_V, "demand": self.demand_SV}
         if self.hidden is not None:
             named |= {"weight": self.hidden.weight, "kind": self.kind.weight, "out": LOUD * self.out.weight[0]}
-            named |= {"direct": LOUD * self.direct}
+            named |= {"direct": LOUD * self.direct, "near": self.near}
             named |= {"bias": self.hidden.bias, "again": LOUD * (self.again.weight[:, 0] + self.out.bias)}
         return {name: values.detach().float().numpy(force=True).copy() for name, values in named.items()}
 
@@ -98,4 +100,6 @@ class OwnTerm(nn.Module):
         z_RH = torch.relu(told_RH + embedding(kind_R, self.kind.weight))
         again_R1 = embedding(item_R, self.again.weight)
         value: Tensor = linear(z_RH, self.out.weight, self.out.bias)[:, 0] + again_R1[:, 0] + features_RF @ self.direct
-        return LOUD * value
+        own_RD = embedding(item_R, item_VD.detach()).float()
+        product_R = (h_QD.detach().float().index_select(0, query_R) * own_RD).sum(1)
+        return torch.addcmul(LOUD * value, product_R, self.near)

@@ -1,6 +1,7 @@
 """What the own history gives the scores of its items, beside a network's graph: the NumPy of `nn.own`.
 
-The graph scores all items and is told the own ones, and what stands in the place of its scores of them.
+The graph scores all items and is told the own ones, and what stands in the place of its scores of them, to which it
+adds so much (`near`) of what it said.
 
 Shapes: B requests, R pairs of a request and an own item, V = n_items + 1 columns.
 """
@@ -48,4 +49,6 @@ def own_items(requests: Requests, a: Arrays) -> tuple[np.ndarray, np.ndarray, np
     value_R = np.maximum(hidden_RH, 0) @ a["out"] + a["again"][item]
     if "direct" in a:  # not in bundles of before
         value_R += told_RF @ a["direct"]
-    return asked[query], item, (value_R + a["trust"][0] * demand_SR[0]).astype(np.float32)
+    # Where the graph adds so much of its own score of the item, there is demand in that.
+    trust = a["trust"][0] * (1 - a["near"][0] if "near" in a else 1)
+    return asked[query], item, (value_R + trust * demand_SR[0]).astype(np.float32)

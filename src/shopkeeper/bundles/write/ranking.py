@@ -48,8 +48,9 @@ class RankingGraph(Graph):
         if closes:
             self.may_take = (CLOSED,)
         self.scorer, self.inputs = program.module, program.inputs
-        self.own_scored = program.own_scored
+        self.own_scored, self.near = program.own_scored, 0.0
         if program.own is not None:
+            self.near = float(program.own.get("near", [0.0])[0])  # how much of an own item's score it keeps
             self.beside = {"own": (torch.int64, "BO"), "own_score": (torch.float32, "BO")}
         self.k = min(k, len(catalogue))
         self.has_fallback = program.fallback is not None
@@ -71,6 +72,7 @@ class RankingGraph(Graph):
                 own_BV = torch.zeros_like(scores_BV).scatter(1, own_BS, 1.0) > 0
                 scores_BV = torch.where(own_BV, copied_BV, scores_BV)
             else:
+                own_score_BS = own_score_BS + self.near * scores_BV.gather(1, own_BS)
                 scores_BV = scores_BV.scatter(1, own_BS, own_score_BS)
         else:
             scores_BV = self.scorer(history_BL, event_type_BL, *others_BL)
