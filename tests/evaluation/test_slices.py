@@ -9,12 +9,14 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from shopkeeper.customers.build_cohort import features_of
 from shopkeeper.data.requests import Targets
 from shopkeeper.evaluation.intervals import mean_interval
 from shopkeeper.evaluation.rows.items import evaluate_requests
 from shopkeeper.evaluation.rows.slices import _middle_target, add_slices, user_attributes
 from shopkeeper.evaluation.slices import slice_results
 from shopkeeper.evaluation.table import slices_of
+from shopkeeper.features.customer.declared import Attributes, Features
 from shopkeeper.models.about import About
 from tiny import DAY, tiny_prepared
 
@@ -79,15 +81,20 @@ def test_each_request_is_in_its_slice(sliced, name, expected):
     assert sliced[name] == expected
 
 
-def test_an_attribute_from_outside_is_the_one_known_at_the_instant(tmp_path):
+def test_an_attribute_from_outside_is_the_one_known_before_the_instant_as_features_have_it(tmp_path):
     prepared, _ = tiny_prepared(tmp_path / "tiny", [[1, 2, 3]] * 2, [[0, DAY, 2 * DAY]] * 2)
     since = pa.array([5, 9, 7], pa.timestamp("us", "UTC"))
     versions = pa.table(
         {"user": pa.array([1, 1, 2], pa.int32()), "valid_from": since, "tier": ["basic", "gold", "gold"]}
     )
     pq.write_table(versions, prepared.path / "user_versions.parquet")
-    found = user_attributes(prepared, np.array([1, 1, 1, 2, 2]), np.array([4, 5, 9, 6, 8]))
-    assert found["user_tier"].tolist() == ["unknown", "basic", "gold", "unknown", "gold"]
+    user, at = np.array([1, 1, 1, 1, 2, 2]), np.array([5, 6, 9, 10, 7, 8])
+    told = Features(attributes=Attributes({"tier": ["basic", "gold"]}))
+    found, features = user_attributes(prepared, user, at), features_of(prepared, user, at, told)
+    assert found["user_tier"].tolist() == ["unknown", "basic", "basic", "gold", "unknown", "gold"]
+    for tier in ("basic", "gold"):
+        column = features.values[:, features.names.index(f"attribute_tier_{tier}")]
+        assert (column == 1).tolist() == (found["user_tier"] == tier).tolist()
 
 
 def test_prices_are_compared_with_those_in_training(sliced):

@@ -1,6 +1,6 @@
 """What was known at an instant: sums and firsts over ranges of the log, exact to the last bit, and outside attributes.
 
-Rows strictly before an instant are found by `sequences.ranges.lower_bound`.
+Rows strictly before an instant are found by `data.ranges.lower_bound`.
 
 Shapes: M rows of the event log.
 """

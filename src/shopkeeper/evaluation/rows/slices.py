@@ -206,7 +206,7 @@ def _quarters(values: np.ndarray, known: np.ndarray) -> np.ndarray:
 
 
 def user_attributes(prepared: Prepared, user: np.ndarray, instant: np.ndarray | None) -> dict[str, np.ndarray]:
-    """One slice per attribute of users, `user_<name>`, as it was known at the instant.
+    """One slice per attribute of users, `user_<name>`, as it was known strictly before the instant, as features are.
 
     Of an attribute with versions the one that held; one that comes from events is unknown until one has shown it.
     `user` int (n,) internal ids, `instant` int64 (n,) µs or None. Identifiers (mostly different values) are left out.
@@ -216,7 +216,7 @@ def user_attributes(prepared: Prepared, user: np.ndarray, instant: np.ndarray | 
         name: prepared.users[name].combine_chunks().take(pa.array(user - 1)) for name in prepared.users.column_names
     }
     if prepared.user_versions is not None and instant is not None:
-        known = attributes_as_of(prepared.user_versions, instant, user)
+        known = attributes_as_of(prepared.user_versions, instant - 1, user)
         columns |= {name: known[name].combine_chunks() for name in known.column_names}
     for name, column in columns.items():
         kind = column.type
