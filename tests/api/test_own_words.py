@@ -167,3 +167,25 @@ def test_amounts_in_place_of_a_label_of_two_values_are_told_of_a_task():
     with pytest.raises(sk.UserError, match=r"'paid' holds numbers with fractions, and task=churn .* task='spend'"):
         sk.Dataset.from_customers(amounts, customer="who", label="paid")
     assert sk.Dataset.from_customers(amounts, customer="who", label="paid", task="spend").n_users == 3
+
+
+def test_what_is_doubtful_about_ids_is_said_once_with_the_argument_that_settles_it(caplog: pytest.LogCaptureFixture):
+    who = frame()["who"].astype(str).replace({"7": "guest", "14": "01", "21": "1"})
+    found = sk.Dataset.from_pandas(frame().assign(who=who), **COLUMNS)
+    with caplog.at_level(logging.WARNING):
+        sk.fit("popularity", found, **QUICK)
+    said = [r.getMessage() for r in caplog.records if "shop: user_id" in r.getMessage()]
+    assert said == [
+        "shop: user_id: 2.5% of the rows have 'guest', which stands for nobody in many shops; if it does here, set "
+        "missing={'user_id': ['guest']}",
+        "shop: user_id: 1 of 40 ids are another one but for leading zeros, and are kept apart",
+    ]
+
+
+def test_models_of_two_datasets_are_told_before_anything_is_looked_at(data: sk.Dataset, caplog):
+    one = sk.fit("popularity", data, **QUICK)
+    other = sk.fit("recency", sk.Dataset.from_pandas(frame(customers=30), **COLUMNS), **QUICK)
+    for put_beside in (sk.evaluate, lambda models: sk.compare(*models)):
+        with pytest.raises(sk.UserError, match="'recency' was trained on other data than 'popularity'; train both on"):
+            put_beside([one, other])
+    assert "raw files differ" not in caplog.text

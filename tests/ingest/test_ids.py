@@ -144,7 +144,7 @@ def test_spellings_that_cannot_be_known_and_numbers_that_came_back_are_said(tmp_
     assert [line.split(", and")[0] for line in p.manifest["id_doubts"]] == [
         "user_id: 1 of 2 ids are another one but for leading zeros",
         "item_id: 1 of 3 ids are another one but for letter case",
-        "item_id: 1 ids are written like 4.00840E+12 and have lost digits; export them as text",
+        "item_id: 1 ids are written like 4.00840E+12 and have lost digits; read or export them as text",
         "order_id: 1 of 1 order numbers have lines more than a day apart; 1 orders of a later day are orders of their "
         "own (order_days)",
     ]
@@ -172,7 +172,7 @@ def test_numbers_that_a_tool_wrote_over_are_said_with_what_it_did(tmp_path: Path
     p = made(tmp_path, {"1.log": "\n".join(["who,what,when", *rows]).replace('=""009""', '=""""009""""')})
     said = [line for line in p.manifest["id_doubts"] if "are written" in line]
     assert [line.split(" are written ")[0] for line in said] == [f"item_id: {n} of 11 ids" for n in (2, 1, 2, 2, 1, 2)]
-    assert said[0].endswith("like 17,0, a number with a decimal comma; export them as text")
+    assert said[0].endswith("like 17,0, a number with a decimal comma; read or export them as text")
 
 
 @pytest.mark.parametrize("name", ["17.0", "1.5", "12.345", "AB-1", "a,b", "O'Neil", "2023-01", "ma-05", "#12", "17"])

@@ -19,6 +19,7 @@ from shopkeeper.errors import UserError
 from shopkeeper.files import read_json
 from shopkeeper.pipeline import show, told
 from shopkeeper.pipeline.comparing.compared import Compared, compared
+from shopkeeper.pipeline.runs import distinct_names
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -164,7 +165,7 @@ def evaluate(
     from shopkeeper.api.told import compose
     from shopkeeper.pipeline.evaluate import evaluated
 
-    fitted = _estimators(models)
+    fitted = _of_one_dataset(_estimators(models))
     first = fitted[0].run.config
     words = {"tracking": "none", **settings}
     rerank = words.pop("rerank", None)
@@ -208,7 +209,21 @@ def compare(
     """
     options: dict[str, Any] = {"confidence": confidence, "smallest_effect": smallest_effect, "test": test}
     with plain_errors():
-        return Comparison(compared([m.run for m in _estimators(models)], metric, part, **options))
+        return Comparison(compared([m.run for m in _of_one_dataset(_estimators(models))], metric, part, **options))
+
+
+def _of_one_dataset(models: Sequence[Estimator]) -> Sequence[Estimator]:
+    """The models; a `UserError` for the first that answered a task on other data than the one before it.
+
+    Said before anything is looked at: of two datasets in memory neither has a name or folder that tells them apart.
+    """
+    first: dict[str, tuple[str, str]] = {}
+    for name, run in zip(distinct_names([m.run for m in models]), (m.run for m in models), strict=True):
+        task, data = str(run.config["task"]["name"]), str(run.manifest["dataset_fingerprint"])
+        before, other = first.setdefault(task, (name, data))
+        if other != data:
+            raise UserError(f"'{name}' was trained on other data than '{before}'; train both on one dataset")
+    return models
 
 
 def _estimators(models: Sequence[Estimator | Path | str]) -> list[Estimator]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 import logging
+import re
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from functools import cache
@@ -17,6 +18,7 @@ from shopkeeper.ingest.log import RejectedError
 
 log = logging.getLogger(__name__)
 IN_FILES = " (reader.decimal wrong?)"  # of numbers in a file
+MISSING = r"missing: \{(\w+): (\[[^\]]*\])\}"  # as YAML has it; a call has an argument
 
 
 def check_settings(of: Callable[..., Any], settings: Mapping[str, Any]) -> None:
@@ -46,12 +48,14 @@ def of_a_frame(call: str) -> Iterator[None]:
 
 
 def say_rejected(prepared: Prepared) -> None:
-    """Once for each dataset: how many rows of a frame are no events, and why."""
+    """Once for each dataset: how many rows of a frame are no events, and why; and what is doubtful about its ids."""
     for reason, n in (prepared.manifest.get("rejected") or {}).items():
-        _warn_once(prepared.fingerprint, prepared.name, f"{n:,}", reason)
+        _warn_once(prepared.fingerprint, prepared.name, f"rows left out: {n:,} × {reason.replace(IN_FILES, '')} "
+                   "(rejected() of the dataset shows them)")  # fmt: skip
+    for doubt in prepared.manifest.get("id_doubts") or []:
+        _warn_once(prepared.fingerprint, prepared.name, re.sub(MISSING, r"missing={'\1': \2}", doubt))
 
 
 @cache
-def _warn_once(fingerprint: str, name: str, rows: str, reason: str) -> None:
-    log.warning("%s: rows left out: %s × %s (rejected() of the dataset shows them)", name, rows,
-                reason.replace(IN_FILES, ""))  # fmt: skip
+def _warn_once(fingerprint: str, name: str, said: str) -> None:
+    log.warning("%s: %s", name, said)

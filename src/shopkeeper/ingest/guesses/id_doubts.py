@@ -42,9 +42,8 @@ def id_doubts(name: str, ids: pa.Array, rows: np.ndarray, n_rows: int) -> list[s
         if n:
             lines.append(f"{name}: {n:,} of {len(ids):,} ids are another one but for {what}, and are kept apart")
     for how, n in found.rewritten:
-        lines.append(f"{name}: {n:,} of {len(ids):,} ids are written {how}; export them as text")
+        lines.append(f"{name}: {n:,} of {len(ids):,} ids are written {how}; read or export them as text")
     if found.exponents:
-        lines.append(
-            f"{name}: {found.exponents:,} ids are written like 4.00840E+12 and have lost digits; export them as text"
-        )
+        lost = f"{found.exponents:,} ids are written like 4.00840E+12 and have lost digits"
+        lines.append(f"{name}: {lost}; read or export them as text")
     return lines
