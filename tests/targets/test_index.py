@@ -59,6 +59,9 @@ def test_its_papers_say_how_much_it_finds_and_what_it_costs(indexed: Path):
     assert told["cost"]["difference"] == 0
     card = (indexed / "card.md").read_text()
     assert "Recall@10 against the exact lists: 1.0000 of 40 golden requests, 1.0000 of 200 histories" in card
+    readme = (indexed / "README.md").read_text()
+    assert "golden requests, 1.0000 of 200 histories" in readme
+    assert f"| `index.{told['kind']}` |" in readme
     assert differences(BUNDLE, indexed) == []
 
 

@@ -75,6 +75,10 @@ def test_its_card_says_so(smaller: Path, graph: Path):
     assert f"{told['cost']['difference']:+.4f}" in card
     assert "paired by customer" in card.replace("\n", " ")
     assert f"{told['golden']['overlap']:.1%}" in card
+    readme = (smaller / "README.md").read_text()
+    assert readme.endswith(card.removeprefix((graph / "card.md").read_text()))  # and so does its README
+    tolerance = json.loads((smaller / "manifest.json").read_text())["preprocessing"]["tolerance"]
+    assert f"scores within {tolerance['score']:g} (relative" in readme
 
 
 def test_the_client_in_javascript_answers_its_golden_requests(smaller: Path):

@@ -27,8 +27,10 @@ def write_target(kind: str, bundle: Path, to: Path, overwrite: bool, of: Path | 
         from shopkeeper.bundles.targets.index import write_index
 
         out = write_index(bundle, to, kind, None if of is None else _cost(of), overwrite)
-        recall = Bundle.load(out).manifest["index"]["recall"]
-        print(f"{out}: {kind} of {bundle}, recall@{recall['k']} {recall['golden']:.4f} of golden requests",
+        found = Bundle.load(out).manifest["index"]
+        recall, cost = found["recall"], found["cost"]
+        lost = f"; {cost['statement']}" if cost else "; --of <run> tells its cost in NDCG, too"
+        print(f"{out}: {kind} of {bundle}, recall@{recall['k']} {recall['golden']:.4f} of golden requests{lost}",
               file=sys.stderr)  # fmt: skip
         return
     if of is None:

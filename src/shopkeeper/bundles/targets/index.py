@@ -22,10 +22,11 @@ from shopkeeper.bundles.answer.items import ItemModel
 from shopkeeper.bundles.answer.nearest import ARRAYS, FILES, VECTOR, Nearest, faiss_package
 from shopkeeper.bundles.answer.verify import verify
 from shopkeeper.bundles.targets.smaller import Cost, cost_line
+from shopkeeper.bundles.write.explain import explain_further
 from shopkeeper.bundles.write.made_from import MadeFrom
 from shopkeeper.bundles.write.seal import another, seal
 from shopkeeper.errors import UserError
-from shopkeeper.files import atomic_folder, write_text
+from shopkeeper.files import atomic_folder
 from shopkeeper.programs.base import GRAPH
 from shopkeeper.programs.ranking import FOLDS
 
@@ -82,7 +83,7 @@ def write_index(bundle: Path, out: Path, kind: str, cost: Cost | None = None, ov
         seal(folder, ours | {"index": told})
         if cost is not None:
             told["cost"] = dict(cost(exact, Bundle.load(folder, approximate=True)))
-        write_text(folder / "card.md", content["card.md"].decode() + "\n".join(_card(told)) + "\n")
+        explain_further(folder, ours, _section(told))
         seal(folder, ours | {"index": told})
         if wrong := verify(folder, repeat=0).wrong:
             raise UserError(f"{out} was not written: its exact answers are others ({wrong[0]}); report it")
@@ -200,11 +201,12 @@ def _asked(bundle: Bundle, request: Mapping[str, Any]) -> list[tuple[str, float]
     return bundle.recommend([request["history"]], as_of=request.get("as_of"), **told)[0]
 
 
-def _card(told: Mapping[str, Any]) -> Iterator[str]:
+def _section(told: Mapping[str, Any]) -> Iterator[str]:
     recall = told["recall"]
     yield from ("", "## Index", "")
-    yield (f"`Bundle.load(…, approximate=True)` answers from an index of {told['items']:,} items ({told['what']}; "
-           f"setting {told['setting']}). Scores are exact; lists may miss items.")  # fmt: skip
+    yield (f"`Bundle.load(…, approximate=True)`, and `verify`, `answer` and `serve` with `--approximate`, answer from "
+           f"an index of {told['items']:,} items ({told['what']}; setting {told['setting']}). Scores are exact; lists "
+           "may miss items.")  # fmt: skip
     invented = "" if recall["invented"] is None else (
         f", {recall['invented']:.4f} of {recall['invented_requests']} histories of items at random that did not choose "
         f"the setting")  # fmt: skip

@@ -18,6 +18,7 @@ from shopkeeper.bundles.answer.integrity import MANIFEST
 from shopkeeper.bundles.answer.verify import replay, verify
 from shopkeeper.bundles.targets.graphs import in_eight_bits, in_sixteen_bits
 from shopkeeper.bundles.targets.two_steps import in_two_steps
+from shopkeeper.bundles.write.explain import explain_further
 from shopkeeper.bundles.write.made_from import MadeFrom
 from shopkeeper.bundles.write.seal import another, seal
 from shopkeeper.errors import UserError
@@ -75,8 +76,7 @@ def write_smaller(bundle: Path, out: Path, kind: str, cost: Cost, overwrite: boo
         smaller = Bundle.load(folder)
         variant["golden"] = _answer_anew(folder, exact, smaller)
         variant["cost"] = dict(cost(exact, smaller))
-        card = content["card.md"].decode() + "\n".join(_card(variant)) + "\n"
-        write_text(folder / "card.md", card)
+        explain_further(folder, ours, _section(variant))
         seal(folder, ours | {"variant": variant})
         if wrong := verify(folder, repeat=0).wrong:
             raise UserError(f"{out} was not written: it answers a golden request in two ways ({wrong[0]}); report it")
@@ -97,11 +97,12 @@ def _answer_anew(folder: Path, exact: Bundle, smaller: Bundle) -> dict[str, Any]
                                                  for a, b in pairs])}  # fmt: skip
 
 
-def _card(variant: Mapping[str, Any]) -> Iterator[str]:
-    """The section of the card; every figure of the rest is the exact model's."""
+def _section(variant: Mapping[str, Any]) -> Iterator[str]:
+    """Of card and README; every figure of the rest of the card is the exact model's."""
     golden, cost = variant["golden"], variant["cost"]
     yield from ("", f"## {variant['kind']}", "")
-    yield f"The figures above are of the exact bundle (manifest {variant['of'][:12]}…). Here: {variant['what']}."
+    yield (f"Made of the exact bundle (manifest {variant['of'][:12]}…), which the figures in the rest of `card.md` are "
+           f"of. Here: {variant['what']}.")  # fmt: skip
     yield (f"model.onnx has {variant['bytes']:,} bytes in place of {variant['exact_bytes']:,}. Of {golden['requests']} "
            f"golden requests the lists share {golden['overlap']:.1%} of their items with the exact ones and "
            f"{golden['same_lists']:.1%} are the same.")  # fmt: skip

@@ -12,6 +12,10 @@ from shopkeeper.models.about import PROBABILITIES
 FILES = {
     "model.onnx": "the model as an ONNX graph, weights included",
     "arrays.npz": "the model as arrays (NumPy's .npz: a ZIP file of .npy)",
+    "index.faiss": "an index of the item vectors (faiss), in place of comparing all",
+    "index.usearch": "an index of the item vectors (usearch), in place of comparing all",
+    "vector.onnx": "the graph that makes a request's vector, which the index is asked with",
+    "index.npz": "the items of the index, in its order, and who is shown where nothing is known",
     "placements.npz": "what the places of the shop read of items, and their fallbacks",
     "vocabulary.json": "item ids, channels and what else turns events into numbers",
     "golden.json": "invented requests with the answers that are right",
