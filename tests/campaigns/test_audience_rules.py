@@ -190,3 +190,7 @@ def test_sessions_are_told_apart_by_ids_however_many_the_log_has(tmp_path: Path)
     assert offer.sessions is not None
     found = ready_sessions(shop, replace(offer, sessions=replace(offer.sessions, views=3, cart=False)), AT * DAY)
     assert (found.sessions, found.table["views"].to_pylist()) == (2, [3, 3])
+    by_turns = {**told, "columns": {"session": [[65_536, 131_072] * 3]}}
+    tabs, _ = tiny_prepared(tmp_path / "tabs", [[1, 2, 3, 1, 2, 3]], at, **by_turns)
+    found = ready_sessions(tabs, replace(offer, sessions=replace(offer.sessions, views=3, cart=False)), AT * DAY)
+    assert (found.sessions, found.table["views"].to_pylist()) == (2, [3, 3])

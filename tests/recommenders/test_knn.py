@@ -62,15 +62,26 @@ def log(items: list[list[int]], at: list[list[float]], session: list[list[int]] 
 
 
 def test_sessions_are_the_logs_own_or_lie_between_pauses():
-    items, at = [[1, 2, 1, 3], [], [4, 4, 5]], [[0, 0.01, 0.02, 1.0], [], [1.0, 1.01, 5.0]]
+    items, at = [[1, 2, 1, 3], [], [4, 4, 5]], [[0, 0.01, 0.02, 1.0], [], [1.0, 1.01, 1.9]]
     by_pause = Sessions.of(log(items, at), [5], 10, gap_hours=1.0)
     rows = lambda s: sorted(zip(s.session.tolist(), s.item.tolist(), s.place.tolist(), s.owner.tolist(), strict=True))
     assert rows(by_pause) == [(0, 1, 0, 0), (0, 2, 1, 0), (1, 3, 0, 0), (2, 4, 0, 2), (3, 5, 0, 2)]
-    np.testing.assert_allclose(by_pause.end, [0.02, 1.0, 1.01, 5.0])
+    np.testing.assert_allclose(by_pause.end, [0.02, 1.0, 1.01, 1.9])
     named = Sessions.of(log(items, at, [[1, 1, 2, 2], [], [3, 3, 3]]), [5], 10, gap_hours=1.0)
     assert rows(named) == [(0, 1, 1, 0), (0, 2, 0, 0), (1, 1, 1, 0), (1, 3, 0, 0), (2, 4, 1, 2), (2, 5, 0, 2)]
     assert rows(named.last(3)) == [(1, 1, 1, 0), (1, 3, 0, 0), (2, 4, 1, 2), (2, 5, 0, 2)]
-    assert named.last(3).end.tolist() == [1.0, 0.0, 5.0]
+    assert named.last(3).end.tolist() == [1.0, 0.0, 1.9]
+
+
+def test_sessions_side_by_side_are_two_as_everywhere_and_the_last_is_the_one_that_goes_on_longer():
+    items, at = [[1, 2, 3, 4, 5], [6]], [[0, 0.01, 0.02, 0.03, 0.04], [0.0]]
+    tabs = Sessions.of(log(items, at, [[8, 9, 8, 9, 8], [8]]), [5], 10, gap_hours=1.0)
+    of = dict(zip(tabs.item.tolist(), zip(tabs.session.tolist(), tabs.place.tolist(), strict=True), strict=True))
+    assert of == {2: (0, 1), 4: (0, 0), 1: (1, 2), 3: (1, 1), 5: (1, 0), 6: (2, 0)}
+    assert tabs.end.tolist() == pytest.approx([0.03, 0.04, 0.0])
+    assert sorted(tabs.last(2).item.tolist()) == [1, 3, 5, 6]
+    silent = Sessions.of(log([[1, 2]], [[0, 5.0]], [[8, 8]]), [5], 10, gap_hours=1.0)
+    assert silent.session.tolist() == [0, 1]  # for more than a day: another one
 
 
 def test_rows_without_a_session_id_are_cut_at_pauses_as_those_of_a_log_without_ids():

@@ -23,8 +23,12 @@ def session_rows(events: Events, user: np.ndarray, gap_minutes: float) -> np.nda
     silent for more than a day and comes back is another session. Rows without an id (0) are cut where more than
     `gap_minutes` pass between two of them.
     """
-    time, session = events.timestamp, events.session
-    assert time is not None
+    assert events.timestamp is not None
+    return first_rows(events.timestamp, events.session, user, gap_minutes)
+
+
+def first_rows(time: np.ndarray, session: np.ndarray | None, user: np.ndarray, gap_minutes: float) -> np.ndarray:
+    """The same of rows that are told by their columns: instants (µs), session ids (0: none) and whose they are."""
     gap = round(gap_minutes * MINUTE)
     if session is None:
         begins = np.append(True, (user[1:] != user[:-1]) | (np.diff(time) > gap))[: len(time)]

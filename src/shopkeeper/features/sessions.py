@@ -10,6 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from shopkeeper.data.requests import Requests
+from shopkeeper.data.session_rows import first_rows
 from shopkeeper.schema import MICROSECONDS_PER_DAY
 
 
@@ -25,20 +26,24 @@ class Sessions:
 
     @classmethod
     def of(cls, requests: Requests, types: list[int], n_columns: int, gap_hours: float) -> Sessions:
-        """The events of these types (codes) on items below `n_columns`.
+        """The events of these types (codes) on items below `n_columns`, in the sessions of `data.session_rows`.
 
-        Sessions are the log's; rows of which it does not know any (0) are cut where there is a pause.
+        Of two that go on side by side the one with the newer last event is the later one.
         """
         offsets, rows = requests.flat(types)
         events = requests.events
         owner = np.repeat(np.arange(len(requests)), np.diff(offsets))
         known = events.item[rows] < n_columns
         rows, owner = rows[known], owner[known]
-        new = np.ones(len(rows), bool)
-        day = np.zeros(len(rows)) if events.timestamp is None else events.timestamp[rows] / MICROSECONDS_PER_DAY
-        new[1:] = owner[1:] != owner[:-1]
-        session = np.zeros(len(rows), np.int32) if events.session is None else events.session[rows]
-        new[1:] |= (session[1:] != session[:-1]) | ((session[1:] == 0) & (np.diff(day) > gap_hours / 24))
+        time = np.zeros(len(rows), np.int64) if events.timestamp is None else events.timestamp[rows]
+        begin = first_rows(time, None if events.session is None else events.session[rows], owner, 60 * gap_hours)
+        if (np.diff(begin) < 0).any():  # sessions side by side: each for itself, by its last row
+            newest = np.zeros(len(rows), np.int64)
+            newest[begin] = np.arange(len(rows))  # of a session's rows the last one stays
+            order = np.argsort(newest[begin], kind="stable")
+            rows, owner, time, begin = rows[order], owner[order], time[order], begin[order]
+        new = np.append(True, np.diff(begin) != 0)[: len(rows)]
+        day = time / MICROSECONDS_PER_DAY
         number = np.cumsum(new) - 1
         last = np.append(np.flatnonzero(new)[1:] - 1, len(rows) - 1)[: number[-1] + 1 if len(rows) else 0]
         place = last[number] - np.arange(len(rows))

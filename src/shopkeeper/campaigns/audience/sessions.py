@@ -18,10 +18,9 @@ import pyarrow as pa
 from shopkeeper.campaigns.audience.lists import rows_between
 from shopkeeper.campaigns.audience.settings import Audience
 from shopkeeper.data.prepared import Prepared
+from shopkeeper.data.session_rows import first_rows
 from shopkeeper.errors import UserError
 from shopkeeper.schema import EVENT_CODE, EVENT_TYPES, MICROSECONDS_PER_DAY
-
-MINUTE = MICROSECONDS_PER_DAY / 1440
 
 
 @dataclass(frozen=True)
@@ -52,17 +51,15 @@ def ready_sessions(prepared: Prepared, audience: Audience, at: int) -> Ready:
         customer = customer[prepared.consent.holds(customer, at)]
     since = at - round(rule.days * MICROSECONDS_PER_DAY)
     owner, rows = rows_between(prepared, customer, since, at, EVENT_TYPES)
+    session = None if events.session is None else events.session[rows]
+    begin = first_rows(events.timestamp[rows], session, owner, rule.gap_minutes)
+    order = np.argsort(begin, kind="stable")  # a session's rows together, also where two go on side by side
+    owner, rows, begin = owner[order], rows[order], begin[order]
     kind, item, time = events.event_type[rows], events.item[rows], events.timestamp[rows]
     viewed = kind == EVENT_CODE["view"]
     if not viewed.any():
         raise UserError(f"dataset={prepared.name} has no views in the {rule.days:g} days: no rule for sessions applies")
-    new = np.ones(len(rows), bool)
-    new[1:] = owner[1:] != owner[:-1]
-    gap = np.diff(time) > round(rule.gap_minutes * MINUTE)
-    if events.session is not None:
-        session = events.session[rows]
-        gap = np.where((session[1:] > 0) & (session[:-1] > 0), session[1:] != session[:-1], gap)
-    new[1:] |= gap
+    new = np.append(True, np.diff(begin) != 0)[: len(rows)]
     number = np.cumsum(new) - 1
     start = np.flatnonzero(new)
 
