@@ -50,12 +50,15 @@ def house(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> House:
         ("min_days=280", r"too short a log to learn from \(26\d(\.\d)? of at least 280 days before the test cutoff\)"),
     ],
 )
-def test_with_less_than_is_asked_for_every_score_is_blank_with_the_reason(house: House, setting: str, reason: str):
+def test_with_less_than_is_asked_for_every_score_is_blank_with_the_reason(
+    house: House, setting: str, reason: str, caplog: pytest.LogCaptureFixture
+):
     run = house.train("run", "model=logistic", *CHOSEN, f"task.windows.{setting}")
     assert run.metrics["test"]["scored"]["value"] == 0
     said = set(run.table("test")["blank_reason"].to_pylist())
     assert len(said) == 1
     assert re.fullmatch(reason, said.pop())
+    assert re.search(rf"no score on test, {run.table('test').num_rows}: {reason}", caplog.text)
     scores, _ = scores_of(open_run("run"))
     assert scores["probability"].null_count == scores.num_rows
     with pytest.raises(UserError, match="has no scores to export: too"):

@@ -28,7 +28,7 @@ from shopkeeper.data.prepared import Prepared
 from shopkeeper.errors import UserError
 from shopkeeper.files import atomic_file
 from shopkeeper.models.about import PROBABILITIES
-from shopkeeper.pipeline import context, places
+from shopkeeper.pipeline import context, places, show
 from shopkeeper.pipeline.comparing.commands import list_next
 from shopkeeper.pipeline.forms import form_of
 from shopkeeper.pipeline.runs import RunFolder, open_run, say_contradictions
@@ -64,13 +64,12 @@ def score(config: DictConfig) -> None:
     name = f"{run.metrics['dataset']}-{run.task}-{own if own.startswith(model) else model}{day}.parquet"
     path = cfg.to or cfg.paths.outputs / "scores" / name
     write_scores(table, path)
-    blank = pc.value_counts(table["blank_reason"].filter(pc.not_equal(table["blank_reason"], "")))
-    scored = table.num_rows - sum(entry["counts"].as_py() for entry in blank)
+    scored = pc.sum(pc.equal(table["blank_reason"], "")).as_py() or 0
     when = "" if at is None else f"as of {iso(at)}: "
     of = "pairs" if "subject" in table.column_names else "customers"
     log.info("%s%s of %s %s have a score", when, f"{scored:,}", f"{table.num_rows:,}", of)
-    for entry in blank:
-        log.info("  %s: %s", f"{entry['counts'].as_py():,}", entry["values"].as_py())
+    for line in show.why_blank(table):
+        log.info("  %s", line)
     log.info("scores: %s", context.relative(path))
     if at is not None and said.cohort.of_nothing == 1 and path.suffix == ".parquet":  # who leaves
         told = None if cfg.at is None else at

@@ -7,11 +7,14 @@ import textwrap
 import zlib
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from shopkeeper.errors import UserError
 from shopkeeper.models.about import parts_in_words
 from shopkeeper.pipeline.shell.terminal import NARROW
+
+if TYPE_CHECKING:
+    import pyarrow as pa
 
 log = logging.getLogger(__name__)
 # Okabe and Ito (2008): told apart with any colour vision.
@@ -142,6 +145,16 @@ def over_seeds(model: str, metric: str, found: Mapping[str, Any]) -> str:
 def level(metrics: Mapping[str, Any]) -> str:
     """What the intervals of a `metrics.json` cover, as text."""
     return f"{100 * metrics.get('confidence', 0.95):g} %"
+
+
+def why_blank(table: pa.Table) -> list[str]:
+    """How many rows of a table have no score, by reason: a line each, the most first."""
+    import pyarrow.compute as pc
+
+    if "blank_reason" not in table.column_names:
+        return []
+    told = {entry["values"]: entry["counts"] for entry in pc.value_counts(table["blank_reason"]).to_pylist()}
+    return [f"{told[why]:,}: {why}" for why in sorted(told, key=lambda why: -told[why]) if why]
 
 
 def metrics_table(metrics: Mapping[str, Any], width: int = NARROW) -> str:

@@ -122,6 +122,8 @@ def train_model(cfg: Train, folder: Path, parent: Run | None = None) -> RunFolde
         run = write_run(folder, _with_plan(cfg, done), done.model, done.metrics, done.tables, facts, place)
         remember(place, folder, cfg)
         live.end()
+        for line in show.why_blank(done.tables["test"]):
+            log.warning("no score on test, %s", line)
         with show.only_shown("the tracker's page"):
             _track(tracked, run, cfg.task.headline, done.tables, done.learned.history or history)
     return run
