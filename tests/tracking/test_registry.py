@@ -139,6 +139,17 @@ def test_a_logged_bundle_is_loaded_by_mlflow_and_answers_as_it_does_itself(store
     assert ".pkl" not in files
 
 
+def test_a_bundle_is_logged_with_its_run_in_whatever_experiment_that_is(store: Store, bundles: dict[str, Path]):
+    client = Registry(store.tracking).client
+    other = client.create_experiment("another-churn", artifact_location=(store.place / "artifacts/other").as_uri())
+    run = client.create_run(other).info.run_id
+    told = (rows(BASE, store.place / "rows"), "another", run, {"headline": "ndcg@10", "model": "x"}, EXAMPLE)
+    log_bundle(store.tracking, bundles["recency"], *told)
+    (version,) = client.search_model_versions("name='another'")
+    assert version.run_id == run
+    assert [one.name for one in client.search_experiments() if one.name != "Default"] == ["another-churn", "shop"]
+
+
 def test_the_first_champion_must_be_better_than_the_strongest_baseline(
     store: Store, bundles: dict[str, Path], tmp_path: Path
 ):

@@ -59,13 +59,18 @@ class Registry:
     ) -> Version:
         """Log a bundle with the run that it is of (a run of its own where that is not here), and name it challenger.
 
+        A run stays in its own experiment, whatever the settings name: `export run=…` may be of another dataset or task.
         `rows`: what it was judged on, so that a later challenger can be set beside it; `example`: a request.
         """
         with self._quiet():
             import mlflow.pyfunc
 
-            there = run_id is not None and self._has(run_id)
-            with mlflow.start_run(run_id=run_id if there else None, run_name=None if there else name):
+            of = None if run_id is None else self._experiment_of(run_id)
+            if of is None:
+                connect(self.tracking, self.line)
+            else:
+                mlflow.set_experiment(experiment_id=of)
+            with mlflow.start_run(run_id=None if of is None else run_id, run_name=name if of is None else None):
                 info = mlflow.pyfunc.log_model(
                     name="bundle",
                     python_model=str(CODE),
@@ -121,11 +126,13 @@ class Registry:
         with self._quiet():
             self.client.set_registered_model_alias(name, alias, number)
 
-    def _has(self, run_id: str) -> bool:
+    def _experiment_of(self, run_id: str) -> str | None:
+        """The experiment of a run; None where it is not here, or deleted."""
         try:
-            return bool(self.client.get_run(run_id).info.lifecycle_stage == "active")
+            found = self.client.get_run(run_id).info
         except self.mlflow.exceptions.MlflowException:
-            return False
+            return None
+        return str(found.experiment_id) if found.lifecycle_stage == "active" else None
 
     def _version(self, found: Any) -> Version:
         source = self.client.get_model_version_download_uri(found.name, found.version)
@@ -149,7 +156,7 @@ def log_bundle(tracking: Tracking, bundle: Path, *told: Any) -> None:
     if tracking.off:
         return
     try:
-        version = Registry(tracking).add(bundle, *told)
+        version = Registry(tracking, experiment=False).add(bundle, *told)
     except Exception as e:  # drivers and clients of stores raise what they like
         log.warning("MLflow: the bundle was not registered (%s); %s is whole", reason(e), bundle)
         return
