@@ -325,7 +325,7 @@ def test_a_recommender_keeps_what_only_recommenders_promise(name: str, model: An
     # No validation: it would choose the epoch, and sees rows after the training end.
     fit = Fit(seed=1, trainer=replace(TRAINER, validation_requests=0), progress=False)
     if name in ("sasrec_history", "gru4rec+copy"):  # a clock is not for data that have only an order
-        check_odd_shops(lambda: make(settings(name)), tmp_path, fit)  # the rest: training/test_own_history.py
+        check_odd_shops(lambda: make(settings(name)), tmp_path, fit)  # the rest: training/history/
         return
     check_recommender(lambda: make(settings(name)), tmp_path, fit, clock=name == "hstu+time")
 

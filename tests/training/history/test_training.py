@@ -1,0 +1,207 @@
+"""How own histories and whole baskets are trained on: by batches, processes, cores and after a stop as all at once."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from recommenders.checks import FIT
+from shopkeeper.data.prepared import Prepared
+from shopkeeper.data.requests import Requests
+from shopkeeper.data.split import Split
+from shopkeeper.errors import UserError
+from shopkeeper.evaluation.rows.items import evaluate_requests
+from shopkeeper.evaluation.table import values_of
+from shopkeeper.models.fit import Fit
+from shopkeeper.nn.own import OwnTerm
+from shopkeeper.recommenders.networks.sasrec import SASRec
+from shopkeeper.schema import EVENT_CODE
+from shopkeeper.training.batching.own import RequestPairs, own_shape
+from shopkeeper.training.config import TrainerConfig
+from shopkeeper.training.module import SequenceModule
+from shopkeeper.training.objectives.own_history import AskedBatch, OwnHistory
+from tiny import DAY, tiny_prepared
+from training.history.kitchen import COFFEE, MILK, NO_VALIDATION, SMALL, mixed, opened
+from training.small_training import MODEL, TRAINER, assert_close, fit
+
+
+@pytest.mark.parametrize("baskets", [True, False])
+def test_the_gradient_of_a_batch_is_that_of_all_logits_at_once(tmp_path: Path, baskets: bool):
+    model, objective, plan, _, _ = opened(tmp_path, baskets)
+    network = model._network().eval()
+    batch = objective.show(np.arange(len(objective.length_U)), plan, 1, 0, torch.device("cpu"))
+    assert isinstance(batch, AskedBatch)
+    a, own = batch.asked, network.own
+    assert own is not None
+    assert a.pairs is not None
+    found = []
+    for fast in (True, False):
+        network.zero_grad()
+        x_PD = network(network.embed(batch), batch.layout.groups)
+        if fast:
+            loss = objective.loss(x_PD, batch, network, plan, 0.5, 0)
+        else:
+            h_QD, item_CD = x_PD[a.slot_Q], network.item.weight[1:]
+            cell, given_R = (a.pairs.query_R, a.pairs.item_R - 1), a.pairs.logits(own, h_QD, network.item.weight)
+            logit_QC = (h_QD @ item_CD.T).index_put(cell, given_R)
+            logit_QC = logit_QC + own.trust * objective.table_TC[a.table_Q]
+            right = torch.log_softmax(logit_QC, 1)[a.query_L, a.class_L]
+            loss = -(right * a.weight_L).sum() * 0.5 * objective.each
+        loss.backward()
+        found.append([loss.detach(), *(p.grad for p in network.parameters() if p.grad is not None)])
+    assert len(found[0]) == len(found[1]) > 10
+    for one, other in zip(*found, strict=True):
+        torch.testing.assert_close(one, other, atol=2e-4, rtol=1e-4)
+    np.testing.assert_allclose(torch.zeros(len(a.slot_Q)).index_add_(0, a.query_L, a.weight_L), 1, rtol=1e-6)
+
+
+def test_it_is_asked_in_training_as_it_is_asked_later(tmp_path: Path):
+    model, objective, plan, prepared, split = opened(tmp_path)
+    users = np.arange(len(objective.length_U))
+    batch = objective.show(users, plan, 1, 0, torch.device("cpu"))
+    assert isinstance(batch, AskedBatch)
+    events, offsets = prepared.events, prepared.offsets
+    starts, ends, instants, wanted = [], [], [], []
+    for u in range(len(offsets) - 1):
+        rows = np.arange(offsets[u], split.train_end[u])
+        steps: dict[int, list[int]] = {}
+        for r in rows:
+            if events.event_type[r] == EVENT_CODE["purchase"]:
+                steps.setdefault(int(events.order[r]), []).append(int(r))
+        for lines in steps.values():
+            if lines[0] > offsets[u]:
+                starts.append(offsets[u])
+                ends.append(lines[0])
+                instants.append(events.timestamp[lines[0]])
+                wanted.append(sorted(int(events.item[r]) for r in lines))
+    requests = Requests(events, np.array(starts), np.array(ends), np.array(instants))
+    own = model._network().own
+    assert own is not None
+    assert batch.asked.pairs is not None
+    later = RequestPairs.of(requests, model.known_V, None, [EVENT_CODE["purchase"]], own)
+    key = lambda p: sorted(
+        (
+            int(i),
+            int(k),
+            *np.delete(f, [11, 12, 13]).round(4).tolist(),
+        )  # all but demand, which is that of the training end
+        for i, k, f in zip(p.item_R, p.kind_R, p.features_RF.numpy(), strict=True)
+    )
+    assert len(ends) >= len(batch.asked.slot_Q) > 50  # fewer where the network's window ends before them
+    known = set(key(later.pairs))
+    assert set(key(batch.asked.pairs)) <= known
+    labels: dict[int, list[int]] = {}
+    for query, label in zip(batch.asked.query_L.tolist(), batch.asked.class_L.tolist(), strict=True):
+        labels.setdefault(query, []).append(label + 1)
+    baskets = [sorted(items) for items in labels.values()]
+    assert all(basket in wanted for basket in baskets)
+
+
+def test_an_item_is_no_class_before_it_was_seen_and_demand_knows_nothing_of_its_day(tmp_path: Path):
+    bought = [[1, 1, 2, 1, 2, 2, 1, 1]] * 3
+    times = [[0, 1, 10, 11, 12, 13, 14, 15]] * 3
+    prepared, split = tiny_prepared(tmp_path, bought, [[t * DAY for t in row] for row in times])
+    model = SASRec(history="kernel", **SMALL, epochs=1)
+    model.fit(prepared, split, NO_VALIDATION)
+    objective = OwnHistory(split, ("purchase",))
+    objective.open(model._network(), model.recipe, None)
+    day_T = objective.start_T // DAY
+    of_item_1, of_item_2 = objective.demand_TSC[:, 0].T
+    assert of_item_2[day_T < 9].max() == -30  # item 2 is first seen on day 10
+    assert of_item_2[day_T >= 10].min() > -10
+    assert of_item_2[-1] > of_item_2[day_T >= 10][0]
+    assert of_item_1.min() > -10
+    early = objective.demand_TSC[day_T < 9]
+    changed, other = tiny_prepared(
+        tmp_path / "later", [[1, 1, 2, 2, 2, 2, 1, 1]] * 3, [[t * DAY for t in row] for row in times]
+    )
+    again = OwnHistory(other, ("purchase",))
+    again.open(model._network(), model.recipe, None)
+    assert changed.n_items == 2
+    np.testing.assert_array_equal(again.demand_TSC[day_T < 9], early)
+
+
+def test_stopped_and_resumed_it_ends_with_the_same_weights(
+    tiny_shop: tuple[Prepared, Split], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    whole = fit(*tiny_shop, history="frequency", epochs=2)
+    original = SequenceModule.training_step
+
+    def step(self: SequenceModule, *args: Any) -> None:
+        if self.step == 3:
+            raise KeyboardInterrupt
+        original(self, *args)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(SequenceModule, "training_step", step)
+        with pytest.raises(KeyboardInterrupt):
+            fit(*tiny_shop, tmp_path, history="frequency", epochs=2)
+    again = fit(*tiny_shop, tmp_path, history="frequency", epochs=2)
+    assert whole.trained is not None
+    assert again.trained is not None
+    for name, values in whole.trained.last_weights.items():
+        assert torch.equal(values, again.trained.last_weights[name]), name
+    with pytest.raises(UserError, match="belongs to another training"):
+        fit(*tiny_shop, tmp_path, history="copy", epochs=2)
+
+
+def test_two_processes_and_two_cores_learn_what_one_learns(tiny_shop: tuple[Prepared, Split], tmp_path: Path):
+    settings = {"dropout": 0.0, "epochs": 2, "history": "frequency"}
+    one = fit(*tiny_shop, **settings)
+    cores = fit(*tiny_shop, trainer={"threads": 2, "plan": {**TRAINER["plan"], "cores": 2}}, **settings)
+    two = SASRec(**{**MODEL, **settings})
+    two.fit(
+        *tiny_shop, Fit(seed=3, folder=tmp_path, trainer=TrainerConfig.of({**TRAINER, "devices": 2}), progress=False)
+    )
+    for other in (cores, two):
+        assert_close(other._network().state_dict(), one._network().state_dict())
+        assert other.trained is not None
+        assert one.trained is not None
+        np.testing.assert_allclose(other.trained.best_value, one.trained.best_value, rtol=1e-6)
+
+
+@pytest.mark.parametrize("statistics", ["frozen", "nightly"])
+def test_validation_while_training_ranks_by_what_the_model_answers(tmp_path: Path, statistics: str):
+    prepared, split = mixed(tmp_path)
+    model = SASRec(history="kernel", item_statistics=statistics, **SMALL, blocks=1, epochs=2)
+    model.fit(prepared, split, replace(FIT, trainer=TrainerConfig.of({**TRAINER, "plan": {}})))
+    assert model.trained is not None
+    said = values_of(evaluate_requests(model, split, "validation"), "ndcg@10").mean()
+    np.testing.assert_allclose(model.trained.best_value, said, rtol=1e-6)
+
+
+def test_whole_baskets_may_be_the_targets_without_any_history(tiny_shop: tuple[Prepared, Split]):
+    model = fit(*tiny_shop, targets="baskets", epochs=3)
+    assert model.about.answers == "vectors"
+    assert model.trained is not None
+    assert model.trained.history[-1]["loss"] < model.trained.history[0]["loss"]
+    assert model._network().own is None
+
+
+def test_what_cannot_be_learned_so_is_refused_in_one_line():
+    with pytest.raises(UserError, match=r"model\.history=.*kernels"):
+        SASRec(history="kernels")
+    with pytest.raises(UserError, match=r"loss=bce draws negatives; use loss=softmax"):
+        SASRec(history="kernel", loss="bce")
+
+
+def test_own_items_take_from_the_networks_scores_as_much_as_is_learned_and_teach_it_nothing():
+    term = OwnTerm(own_shape(5, 8, "frequency"))
+    purchases = [[EVENT_CODE["purchase"]] * 2], [[DAY, 2 * DAY]], [7 * DAY]
+    requests = Requests.from_histories([[COFFEE, MILK]], *purchases)
+    pairs = RequestPairs.of(requests, np.ones(6, bool), None, [EVENT_CODE["purchase"]], term).pairs
+    h, item = torch.randn(1, 8, requires_grad=True), torch.randn(6, 8, requires_grad=True)
+    before = pairs.logits(term, h, item)
+    with torch.no_grad():
+        term.near += 0.5
+    after = pairs.logits(term, h, item)
+    torch.testing.assert_close(after - before, 0.5 * (h @ item[pairs.item_R].T)[0])
+    after.sum().backward()
+    assert term.near.grad is not None
+    assert h.grad is None
+    assert item.grad is None
