@@ -13,8 +13,11 @@ CUTOFFS = [200 * DAY, 300 * DAY, 400 * DAY]  # train, calibration, test
 LAST_DAY = 500
 
 
-def toy_shop(path: Path, n_users: int = 400, seed: int = 0) -> Prepared:
-    """500 days; everybody has a first day, a mean gap of 5 to 60 days, and with some chance a last day."""
+def toy_shop(path: Path, n_users: int = 400, seed: int = 0, views: float = 0) -> Prepared:
+    """500 days; everybody has a first day, a mean gap of 5 to 60 days, and with some chance a last day.
+
+    `views`: the share of the events that are views; of all others something is bought.
+    """
     rng = np.random.default_rng(seed)
     histories, times, prices = [], [], []
     for _ in range(n_users):
@@ -29,4 +32,7 @@ def toy_shop(path: Path, n_users: int = 400, seed: int = 0) -> Prepared:
     times[0][-1] = LAST_DAY * DAY  # the log ends on the same day whatever the seed
     categories = ["tea", "tea", "cups", "cups", "cups", "pots", "pots", "pots"]
     columns = {"price": prices}
-    return tiny_prepared(path, histories, times, columns=columns, items={"category": categories}, n_items=8)[0]
+    drawn = np.random.default_rng(seed + 1)
+    types = [drawn.choice(["view", "purchase"], len(one), p=[views, 1 - views]).tolist() for one in histories]
+    items = {"category": categories}
+    return tiny_prepared(path, histories, times, columns=columns, event_types=types, items=items, n_items=8)[0]

@@ -92,6 +92,15 @@ def test_new_customers_get_what_the_trained_model_says(shop: Prepared, tmp_path:
         np.testing.assert_allclose(*np.array(days).transpose(1, 0, 2), rtol=1e-9)
 
 
+@pytest.mark.parametrize("name", ["bg_nbd", "blend"])
+def test_who_was_not_active_is_told_so_also_where_the_model_has_no_order_to_go_by(tmp_path: Path, name: str):
+    shop = toy_shop(tmp_path / "shop", views=0.6)
+    model, test = fitted(shop, name, "churn")
+    path = export_bundle(model, shop, test, MadeFrom(model=name, task="churn"), tmp_path / "it", golden=200)
+    long_gone = [{"item_id": "i1", "event_type": "view", "timestamp": "1970-03-01"}]
+    assert Bundle.load(path).answer([long_gone], ["1971-02-01"])[0].reason.startswith("no purchase in the 90 days")
+
+
 def number(answer: Answer) -> float:
     found = answer.probability if answer.says == "probability" else answer.expected
     assert found is not None

@@ -29,7 +29,7 @@ from shopkeeper.data.prepared import Prepared
 from shopkeeper.data.split import Split
 from shopkeeper.errors import UserError
 from shopkeeper.files import atomic_folder, write_json, write_text
-from shopkeeper.programs.base import GRAPH, Exportable, Program
+from shopkeeper.programs.base import Exportable, Program
 
 log = logging.getLogger(__name__)
 
@@ -98,11 +98,11 @@ def export_bundle(
         if not wrong:
             wrong, compared = questions.compared(Bundle.load(folder), seed)
         if wrong:
-            first = "train with trainer.precision=fp32, or " if program.scorer == GRAPH else ""
+            first = "train with trainer.precision=fp32, or " if program.module is not None else ""
             raise UserError(
                 f"{out} was not written: the bundle and the trained model differ in {len(wrong)} of {compared} "
-                f"requests (first: {wrong[0]}); {first}report it with what `python -m "
-                f"shopkeeper doctor` prints"
+                f"requests (first: {wrong[0]}); {first}export another model meanwhile, and report this with what "
+                f"`python -m shopkeeper doctor` prints"
             )
     if program.people:
         log.warning("%s holds what %d training customers did, without their ids: it is personal data, and to be "

@@ -18,7 +18,7 @@ from shopkeeper.customers.build_cohort import features_of
 from shopkeeper.data.prepared import Prepared
 from shopkeeper.data.ranges import lower_bound
 from shopkeeper.data.requests import Events
-from shopkeeper.schema import EVENT_CODE, EVENT_TYPES, MICROSECONDS_PER_DAY
+from shopkeeper.schema import EVENT_CODE, EVENT_TYPES, MICROSECONDS_PER_DAY, NO_HISTORY
 
 STRANGER = "unknown-item"
 LONGEST = 40  # events of an invented customer
@@ -139,13 +139,18 @@ def joined(people: Sequence[Person]) -> tuple[Events, np.ndarray]:
 
 def answer_of(predictions: Predictions, row: int, answers: str, reason: str = "") -> Answer:
     """What a trained model says of a row, as a bundle says it; `reason`: why it is blank, where the model has none."""
-    own = "" if predictions.blank_reason is None else str(predictions.blank_reason[row])
-    reason = own or reason
+    reason = why_blank(predictions, row, reason)
     if reason:
         return Answer.of_customer(None, reason, answers, further=dict.fromkeys(predictions.further))
     further = {name: float(values[row]) for name, values in predictions.further.items()}
     quantiles = None if predictions.quantile is None else predictions.quantile[row].tolist()
     return Answer.of_customer(float(predictions.value[row]), "", answers, further=further, quantiles=quantiles)
+
+
+def why_blank(predictions: Predictions, row: int, reason: str) -> str:
+    """In the order that a bundle looks: no history, then why evaluation would not ask, then what the model says."""
+    own = "" if predictions.blank_reason is None else str(predictions.blank_reason[row])
+    return own if own == NO_HISTORY else reason or own
 
 
 def inactive(person: Person, cohort: Cohort) -> str:

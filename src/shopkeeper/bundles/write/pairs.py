@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from shopkeeper.bundles.answer.answers import Answer
-from shopkeeper.bundles.write.golden_customers import Person, as_cohort, inactive
+from shopkeeper.bundles.write.golden_customers import Person, as_cohort, inactive, why_blank
 from shopkeeper.customers.base import Cohort, Predictions
 from shopkeeper.customers.build_cohort import came_back
 from shopkeeper.customers.subjects import YEAR, Subjects, paired, shop_shares, subjects_of
@@ -58,8 +58,6 @@ def trained_answers(model: Any, prepared: Prepared, cohort: Cohort, people: Sequ
 def answer_of(predictions: Predictions, row: int, names: Sequence[str], reason: str = "") -> Answer:
     """What a trained model says of a customer and each subject; `row`: the customer's place."""
     some = slice(row * len(names), (row + 1) * len(names))
-    own = "" if predictions.blank_reason is None else str(predictions.blank_reason[some.start])
-    reason = own or reason
-    if reason:
+    if reason := why_blank(predictions, some.start, reason):
         return Answer.of_pairs(None, reason)
     return Answer.of_pairs(list(zip(names, predictions.value[some].tolist(), strict=True)), "")
