@@ -10,13 +10,13 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 import numpy as np
 import pyarrow.compute as pc
 
 from shopkeeper.customers.base import Cohort, Further
-from shopkeeper.customers.window import LINES, holding, running_total
+from shopkeeper.customers.window import LINES, Held, holding, running_total
 from shopkeeper.data.consent import Consent
 from shopkeeper.data.prepared import Prepared
 from shopkeeper.data.ranges import lower_bound
@@ -109,12 +109,7 @@ def build_cohort(
     if observed_until is None:
         observed_until = floor_day(prepared.span[1], prepared.zone) if len(time) else 0
     horizon = round(horizon_days * MICROSECONDS_PER_DAY)
-    active = None if active_days is None else round(active_days * MICROSECONDS_PER_DAY)
-
-    # Only the target events, as a log of their own with its own offsets.
-    position = running_total(prepared.events, prepared.offsets, LINES, tuple(events))
-    first, after = position[prepared.offsets[:-1]], position[prepared.offsets[1:]]
-    bought = np.asarray(time)[np.diff(position) > 0]
+    bought = _Bought.of(prepared, events)
     window = holding(prepared.events, prepared.offsets, of) if labels and of != LINES else None
 
     users: list[np.ndarray] = []
@@ -127,38 +122,19 @@ def build_cohort(
                 f"the label window of {horizon_days:g} days from {iso(t)} ends after the log is complete "
                 f"({iso(observed_until)}); choose an earlier cutoff or a shorter horizon_days"
             )
-
-        def before(instant: int) -> np.ndarray:
-            return lower_bound(bought, first, after, instant)
-
-        known = before(t)
-        is_active = known > (first if active is None else before(t - active))
-        if not is_active.any():
-            left_out["cutoffs at which nobody was active"] += 1
-            span = "time" if active_days is None else f"{active_days:g} days"
-            why = f"has a {' / '.join(events)} in the {span} before {iso(t)}"
-            nobody = f"no customer {why}; choose a later cutoff or a longer active_days"
-            continue
-        chosen = np.flatnonzero(is_active)
-        if prepared.consent is not None:
-            chosen = _agreeing(prepared.consent, chosen + 1, t, t + horizon if labels else t, left_out) - 1
+        chosen, why = _asked(prepared, bought, t, active_days, t + horizon if labels else t, left_out)
         if not len(chosen):
-            left_out["cutoffs at which no active customer agreed"] += 1
-            nobody = f"no active customer agrees at {iso(t)} and stays; choose a later cutoff"
+            nobody = why
             continue
+        if labels:
+            told = truth(_held(prepared, bought, window, chosen, t, horizon))
+            said = ~np.isnan(told)
+            if not said.all():
+                left_out[SAYS_NOTHING] += int((~said).sum())
+                told, chosen = told[said], chosen[said]
+            label.append(told)
         users.append((chosen + 1).astype(np.int32))
         at.append(np.full(len(chosen), t, np.int64))
-        if labels:
-            held = (before(t + horizon) - known)[chosen]
-            if window is not None:
-                first_row, last_row = prepared.offsets[chosen], prepared.offsets[chosen + 1]
-                since, until = (lower_bound(time, first_row, last_row, instant) for instant in (t, t + horizon))
-                held = window(since, until, t, horizon)
-            told = truth(held)
-            if (said := ~np.isnan(told)).sum() < len(told):
-                left_out[SAYS_NOTHING] += int((~said).sum())
-                told, users[-1], at[-1] = told[said], users[-1][said], at[-1][said]
-            label.append(told)
 
     if not users:
         raise NobodyAskedError(nobody, left_out)
@@ -190,6 +166,59 @@ def build_cohort(
         active_days=None if active_days is None else float(active_days),
         left_out={reason: n for reason, n in left_out.items() if n},
     )
+
+
+@dataclass(frozen=True)
+class _Bought:
+    """The target events alone: those of the customer at position p are `instant[first[p]:after[p]]`."""
+
+    events: tuple[str, ...]
+    instant: np.ndarray  # int64, µs
+    first: np.ndarray  # int64 (n_users,)
+    after: np.ndarray  # int64 (n_users,)
+
+    @classmethod
+    def of(cls, prepared: Prepared, events: Sequence[str]) -> _Bought:
+        position = running_total(prepared.events, prepared.offsets, LINES, tuple(events))
+        first, after = position[prepared.offsets[:-1]], position[prepared.offsets[1:]]
+        return cls(tuple(events), np.asarray(prepared.events.timestamp)[np.diff(position) > 0], first, after)
+
+    def before(self, instant: int) -> np.ndarray:
+        """Where the events of each customer from an instant on begin: int64 (n_users,)."""
+        return lower_bound(self.instant, self.first, self.after, instant)
+
+
+def _asked(
+    prepared: Prepared, bought: _Bought, t: int, active_days: float | None, until: int, left_out: Counter[str]
+) -> tuple[np.ndarray, str]:
+    """Positions of who is active at a cutoff and agrees until `until`; where it is nobody, why. Both are counted."""
+    since = bought.first if active_days is None else bought.before(t - round(active_days * MICROSECONDS_PER_DAY))
+    chosen = np.flatnonzero(bought.before(t) > since)
+    if not len(chosen):
+        left_out["cutoffs at which nobody was active"] += 1
+        span = "time" if active_days is None else f"{active_days:g} days"
+        why = f"has a {' / '.join(bought.events)} in the {span} before {iso(t)}"
+        return chosen, f"no customer {why}; choose a later cutoff or a longer active_days"
+    if prepared.consent is not None:
+        chosen = _agreeing(prepared.consent, chosen + 1, t, until, left_out) - 1
+    if not len(chosen):
+        left_out["cutoffs at which no active customer agreed"] += 1
+        return chosen, f"no active customer agrees at {iso(t)} and stays; choose a later cutoff"
+    return chosen, ""
+
+
+def _held(
+    prepared: Prepared, bought: _Bought, window: Held | None, chosen: np.ndarray, t: int, horizon: int
+) -> np.ndarray:
+    """What the label window of a cutoff holds of some customers: target events, or what `window` says."""
+    if window is None:
+        held: np.ndarray = (bought.before(t + horizon) - bought.before(t))[chosen]
+        return held
+    time = prepared.events.timestamp
+    assert time is not None
+    first, last = prepared.offsets[chosen], prepared.offsets[chosen + 1]
+    since, until = (lower_bound(time, first, last, instant) for instant in (t, t + horizon))
+    return window(since, until, t, horizon)
 
 
 def window_labels(prepared: Prepared, cohort: Cohort, truth: Truth, of: str) -> np.ndarray:
