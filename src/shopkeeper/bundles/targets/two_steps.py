@@ -88,95 +88,124 @@ def _steps(end: Ending, sizes: tuple[int, int, int]) -> Iterator[Any]:
 
     `sizes`: numbers of a vector, items, and numbers of a vector with one scale.
     """
-    q, known, hiding = end.vector, end.known, end.nodes[-2]
     plain = not end.bias_V[
         np.isfinite(end.bias_V)
     ].any()  # then scores may stay divided by the request's largest number
+    yield from _near(end, sizes, plain)
+    yield from _best_blocks(end)
+    yield from _compared_anew(end, plain)
+    yield from _far_enough(end, plain)
+    yield from _as_bounded(plain)
+    yield from _all_sure(end)
+
+
+def _node(kind: str, inputs: str, output: str, **more: Any) -> Any:
+    return helper.make_node(kind, inputs.split(), output.split(), **more)
+
+
+def _near(end: Ending, sizes: tuple[int, int, int], plain: bool) -> Iterator[Any]:
+    """All products in 8 bits; what may not be shown is hidden."""
     products = "2_near" if plain else "2_unscaled"
-
-    def node(kind: str, inputs: str, output: str, **more: Any) -> Any:
-        return helper.make_node(kind, inputs.split(), output.split(), **more)
-
-    yield helper.make_node("Abs", [q], ["2_abs"])
-    yield node("ReduceMax", "2_abs 2_last", "2_largest")
-    yield node("Max", "2_largest 2_least", "2_unit")
-    yield helper.make_node("Div", [q, "2_unit"], ["2_in_units"])
-    yield node("Shape", f"{q}", "2_requests", start=0, end=1)
-    yield node("Equal", "2_requests 2_single", "2_alone")
+    yield helper.make_node("Abs", [end.vector], ["2_abs"])
+    yield _node("ReduceMax", "2_abs 2_last", "2_largest")
+    yield _node("Max", "2_largest 2_least", "2_unit")
+    yield helper.make_node("Div", [end.vector, "2_unit"], ["2_in_units"])
+    yield _node("Shape", end.vector, "2_requests", start=0, end=1)
+    yield _node("Equal", "2_requests 2_single", "2_alone")
     yield _products("2_bias" if plain else "", products, sizes)
     if not plain:
-        yield node("Mul", "2_unscaled 2_unit", "2_products")
-        yield node("Add", "2_products 2_bias", "2_near")
-    yield helper.make_node("ScatterElements", ["2_near", *hiding.input[1:]], ["2_shown"], axis=1)
+        yield _node("Mul", "2_unscaled 2_unit", "2_products")
+        yield _node("Add", "2_products 2_bias", "2_near")
+    yield helper.make_node("ScatterElements", ["2_near", *end.nodes[-2].input[1:]], ["2_shown"], axis=1)
+
+
+def _best_blocks(end: Ending) -> Iterator[Any]:
+    """The n best of them, in the order of ids; of who has no history the best of everybody's."""
     # The n best lie in the n blocks whose best ones are the best: of equal ones the lower block comes first, as the
     # lower id does. Blocks and items in the order of ids, so that this holds of what is chosen of them, too.
-    yield node("Reshape", "2_shown 2_in_blocks", "2_blocks")
-    yield node("ReduceMax", "2_blocks 2_last", "2_best_of_block", keepdims=0)
-    yield node("TopK", "2_best_of_block 2_some", "2_best_blocks 2_which")
+    yield _node("Reshape", "2_shown 2_in_blocks", "2_blocks")
+    yield _node("ReduceMax", "2_blocks 2_last", "2_best_of_block", keepdims=0)
+    yield _node("TopK", "2_best_of_block 2_some", "2_best_blocks 2_which")
     yield from _in_order("2_which", "2_some", "2_chosen")
-    yield node("Unsqueeze", "2_chosen 2_last", "2_chosen_column")
-    yield node("GatherND", "2_blocks 2_chosen_column", "2_of_blocks", batch_dims=1)
-    yield node("Reshape", "2_of_blocks 2_flat", "2_some_near")
-    yield node("TopK", "2_some_near 2_n", "2_near_N 2_places_N")
+    yield _node("Unsqueeze", "2_chosen 2_last", "2_chosen_column")
+    yield _node("GatherND", "2_blocks 2_chosen_column", "2_of_blocks", batch_dims=1)
+    yield _node("Reshape", "2_of_blocks 2_flat", "2_some_near")
+    yield _node("TopK", "2_some_near 2_n", "2_near_N 2_places_N")
     yield from _in_order("2_places_N", "2_n", "2_places")
-    yield node("Div", "2_places 2_block", "2_block_N")
-    yield node("Mod", "2_places 2_block", "2_place_N")
-    yield node("GatherElements", "2_chosen 2_block_N", "2_block_of_N", axis=1)
-    yield node("Mul", "2_block_of_N 2_block", "2_begin_N")
-    yield node("Add", "2_begin_N 2_place_N", "2_best_ids")
-    yield helper.make_node("Where", [known, "2_best_ids", "2_usual"], ["2_ids"])
-    yield node("GatherElements", "2_shown 2_ids", "2_near_by_id", axis=1)
+    yield _node("Div", "2_places 2_block", "2_block_N")
+    yield _node("Mod", "2_places 2_block", "2_place_N")
+    yield _node("GatherElements", "2_chosen 2_block_N", "2_block_of_N", axis=1)
+    yield _node("Mul", "2_block_of_N 2_block", "2_begin_N")
+    yield _node("Add", "2_begin_N 2_place_N", "2_best_ids")
+    yield helper.make_node("Where", [end.known, "2_best_ids", "2_usual"], ["2_ids"])
+
+
+def _compared_anew(end: Ending, plain: bool) -> Iterator[Any]:
+    """Their products in 32 bits, and the list of the k best."""
+    yield _node("GatherElements", "2_shown 2_ids", "2_near_by_id", axis=1)
     yield helper.make_node("Gather", [end.table, "2_ids"], ["2_rows"], axis=0)
-    yield helper.make_node("Unsqueeze", [q, "2_last"], ["2_column"])
-    yield node("MatMul", "2_rows 2_column", "2_exact_column")
-    yield node("Squeeze", "2_exact_column 2_last", "2_exact")
+    yield helper.make_node("Unsqueeze", [end.vector, "2_last"], ["2_column"])
+    yield _node("MatMul", "2_rows 2_column", "2_exact_column")
+    yield _node("Squeeze", "2_exact_column 2_last", "2_exact")
     if not plain:
-        yield node("Gather", "2_bias 2_ids", "2_bias_N", axis=0)
-        yield node("Add", "2_exact 2_bias_N", "2_biased")
-    yield node("Gather", "2_fallback 2_ids", "2_fallback_N", axis=0)
-    yield helper.make_node("Where", [known, "2_exact" if plain else "2_biased", "2_fallback_N"], ["2_either_N"])
-    yield node("IsInf", "2_near_by_id", "2_hidden_N")
-    yield node("Where", "2_hidden_N 2_none 2_either_N", "2_final_N")
-    yield node("TopK", "2_final_N 2_k", "2_scores_K 2_at_K")
-    yield node("GatherElements", "2_ids 2_at_K", "2_items_K", axis=1)
+        yield _node("Gather", "2_bias 2_ids", "2_bias_N", axis=0)
+        yield _node("Add", "2_exact 2_bias_N", "2_biased")
+    yield _node("Gather", "2_fallback 2_ids", "2_fallback_N", axis=0)
+    yield helper.make_node("Where", [end.known, "2_exact" if plain else "2_biased", "2_fallback_N"], ["2_either_N"])
+    yield _node("IsInf", "2_near_by_id", "2_hidden_N")
+    yield _node("Where", "2_hidden_N 2_none 2_either_N", "2_final_N")
+    yield _node("TopK", "2_final_N 2_k", "2_scores_K 2_at_K")
+    yield _node("GatherElements", "2_ids 2_at_K", "2_items_K", axis=1)
+
+
+def _far_enough(end: Ending, plain: bool) -> Iterator[Any]:
+    """Whether the list's last one lies above all that rounding can have hidden."""
     # How far above the last one that was compared the list's last one must lie.
-    yield helper.make_node("ReduceL2", [q, "2_last"], ["2_q"])
-    yield node("Mul", "2_q 2_rounding", "2_of_items")
-    yield node("Mul", "2_left 2_unit", "2_left_units")
-    yield node("Mul", "2_left_units 2_length", "2_of_q")
-    yield node("Add", "2_of_items 2_of_q", "2_bound")
-    yield node("Slice", "2_near_N 2_last 2_n 2_last", "2_last_near")
-    yield node("Slice", "2_scores_K 2_last 2_k 2_last", "2_last_score")
+    yield helper.make_node("ReduceL2", [end.vector, "2_last"], ["2_q"])
+    yield _node("Mul", "2_q 2_rounding", "2_of_items")
+    yield _node("Mul", "2_left 2_unit", "2_left_units")
+    yield _node("Mul", "2_left_units 2_length", "2_of_q")
+    yield _node("Add", "2_of_items 2_of_q", "2_bound")
+    yield _node("Slice", "2_near_N 2_last 2_n 2_last", "2_last_near")
+    yield _node("Slice", "2_scores_K 2_last 2_k 2_last", "2_last_score")
     if plain:
-        yield node("Mul", "2_last_near 2_unit", "2_last_product")
-    yield node("Add", f"{'2_last_product' if plain else '2_last_near'} 2_bound", "2_at_most")
-    yield node("Greater", "2_last_score 2_at_most", "2_far")
-    yield node("IsInf", "2_last_near", "2_no_more")
-    yield node("Or", "2_far 2_no_more", "2_apart")
+        yield _node("Mul", "2_last_near 2_unit", "2_last_product")
+    yield _node("Add", f"{'2_last_product' if plain else '2_last_near'} 2_bound", "2_at_most")
+    yield _node("Greater", "2_last_score 2_at_most", "2_far")
+    yield _node("IsInf", "2_last_near", "2_no_more")
+    yield _node("Or", "2_far 2_no_more", "2_apart")
+
+
+def _as_bounded(plain: bool) -> Iterator[Any]:
+    """Whether the processor's products keep the bound."""
     # The bound is of rounding: that this processor's products keep it is seen in those that were compared anew.
     yield (
-        node("Mul", "2_near_by_id 2_unit", "2_near_product")
+        _node("Mul", "2_near_by_id 2_unit", "2_near_product")
         if plain
-        else node("Identity", "2_near_by_id", "2_near_product")
+        else _node("Identity", "2_near_by_id", "2_near_product")
     )
     yield helper.make_node("Sub", ["2_near_product", "2_exact" if plain else "2_biased"], ["2_differs"])
-    yield node("Abs", "2_differs", "2_off")
-    yield node("LessOrEqual", "2_off 2_bound", "2_near_enough")
-    yield node("Or", "2_near_enough 2_hidden_N", "2_as_bounded")
-    yield node("Cast", "2_as_bounded", "2_as_bounded_number", to=TensorProto.INT32)
-    yield node("ReduceMin", "2_as_bounded_number 2_last", "2_all_as_bounded")
-    yield node("Cast", "2_all_as_bounded", "2_bounded", to=TensorProto.BOOL)
-    yield node("And", "2_apart 2_bounded", "2_enough")
+    yield _node("Abs", "2_differs", "2_off")
+    yield _node("LessOrEqual", "2_off 2_bound", "2_near_enough")
+    yield _node("Or", "2_near_enough 2_hidden_N", "2_as_bounded")
+    yield _node("Cast", "2_as_bounded", "2_as_bounded_number", to=TensorProto.INT32)
+    yield _node("ReduceMin", "2_as_bounded_number 2_last", "2_all_as_bounded")
+    yield _node("Cast", "2_all_as_bounded", "2_bounded", to=TensorProto.BOOL)
+    yield _node("And", "2_apart 2_bounded", "2_enough")
+
+
+def _all_sure(end: Ending) -> Iterator[Any]:
+    """Whether the list is the exact one of every request."""
     # Who has no history gets the best of everybody's, unless so many of these are hidden that the list has an end.
-    yield node("Greater", "2_last_score 2_none", "2_full")
-    yield node("Or", "2_full 2_all_usual", "2_enough_usual")
-    yield helper.make_node("And", [known, "2_enough"], ["2_sure_known"])
-    yield helper.make_node("Not", [known], ["2_blank"])
-    yield node("And", "2_blank 2_enough_usual", "2_sure_blank")
-    yield node("Or", "2_sure_known 2_sure_blank", "2_sure_B")
-    yield node("Cast", "2_sure_B", "2_sure_number", to=TensorProto.INT32)
-    yield node("ReduceMin", "2_sure_number", "2_all_sure", keepdims=0)
-    yield node("Cast", "2_all_sure", "2_sure", to=TensorProto.BOOL)
+    yield _node("Greater", "2_last_score 2_none", "2_full")
+    yield _node("Or", "2_full 2_all_usual", "2_enough_usual")
+    yield helper.make_node("And", [end.known, "2_enough"], ["2_sure_known"])
+    yield helper.make_node("Not", [end.known], ["2_blank"])
+    yield _node("And", "2_blank 2_enough_usual", "2_sure_blank")
+    yield _node("Or", "2_sure_known 2_sure_blank", "2_sure_B")
+    yield _node("Cast", "2_sure_B", "2_sure_number", to=TensorProto.INT32)
+    yield _node("ReduceMin", "2_sure_number", "2_all_sure", keepdims=0)
+    yield _node("Cast", "2_all_sure", "2_sure", to=TensorProto.BOOL)
 
 
 def _products(bias: str, out: str, sizes: tuple[int, int, int]) -> Any:
