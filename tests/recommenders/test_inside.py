@@ -119,6 +119,20 @@ def test_an_option_takes_the_first_ones_place_where_it_gains_more_than_a_standar
     assert found == {"it": chosen, "other": 7}
 
 
+def test_a_model_that_answers_slowly_is_asked_few_questions(tmp_path: Path) -> None:
+    prepared, split = tiny_prepared(tmp_path, [[1 + (u + t) % 24 for t in range(5)] for u in range(24)])
+    asked = list[int]()
+
+    class Counts(Fixed):
+        def score(self, requests: Requests) -> np.ndarray:
+            asked.append(len(requests))
+            return super().score(requests)
+
+    settings = Open({"it": "auto"}, {"it": (1.0, 2.0)})
+    settings.chosen(lambda *_: Counts(0, np.ones(5, int), prepared.n_items + 1), split, Fit(), most=5)
+    assert asked == [5, 5]
+
+
 def test_the_first_option_is_taken_where_the_data_say_nothing_of_a_setting(tmp_path: Path) -> None:
     prepared, split = shoppers(tmp_path / "order", timestamps=False)
     model = fitted(OPEN["personal_frequency"], prepared, split)

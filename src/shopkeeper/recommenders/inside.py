@@ -81,7 +81,12 @@ class Open:
         return {**self.told, **{name: self.options[name][0] for name in self.left}}
 
     def chosen(
-        self, fitted: Fitted, split: Split, fit: Fit, nothing: Mapping[str, bool] = MappingProxyType({})
+        self,
+        fitted: Fitted,
+        split: Split,
+        fit: Fit,
+        nothing: Mapping[str, bool] = MappingProxyType({}),
+        most: int = MOST,
     ) -> Settings:
         """The settings that were best inside of the split's training rows.
 
@@ -89,11 +94,12 @@ class Open:
             fitted: makes a model with some settings.
             split, fit: of the fit that is going on.
             nothing: settings that mean nothing on these data, if true; they keep the first option.
+            most: questions of all windows, of a model that answers slowly.
         """
         settings, asked = self.first, [name for name in self.left if not nothing.get(name)]
         if not asked:
             return settings
-        windows = _windows(split, event_codes(list(fit.target_events)))
+        windows = _windows(split, event_codes(list(fit.target_events)), most)
         if not windows:
             log.info("auto: nothing is asked inside of the training rows; %s", _said(settings, asked))
             return settings
@@ -129,13 +135,13 @@ class Open:
         return {**self.first, **{name: None if np.isnan(value) else value for name, value in kept.items()}}
 
 
-def _windows(split: Split, types: list[int]) -> list[Window]:
+def _windows(split: Split, types: list[int], most: int) -> list[Window]:
     """Those that are asked, as many as can be within a small multiple of one fit."""
     rows = len(split.training_rows()[1])
     if rows > LONGEST:
         return []
     count = min(max(ROWS // max(rows, 1), 1), WINDOWS)
-    most = min(max(CELLS // (split.prepared.n_items + 1), LEAST), MOST)
+    most = min(max(CELLS // (split.prepared.n_items + 1), LEAST), most)
     return windows_as_asked(split, types, count, most)
 
 

@@ -52,11 +52,12 @@ RULES = {
     "half_life_places": number(above=True),
     "half_life_distance": number(above=True),
 }
+QUESTIONS = 1000  # asked for each option: long sessions are compared slowly
 OPTIONS = {
-    "half_life_places": (10.0, 1.0, 2.0, 5.0, 25.0),
-    "half_life_distance": (10.0, 1.0, 2.0, 5.0, 25.0),
-    "half_life_days": (30.0, 3.0, 7.0, 90.0, None),
-    "neighbours": (200, 50, 500, 1000),
+    "half_life_places": (10.0, 2.0, 5.0, 25.0, 50.0),
+    "half_life_distance": (25.0, 5.0, 100.0),
+    "half_life_days": (30.0, 7.0, None),
+    "neighbours": (500, 50, 200, 1000),
     "sample": (2000, 500, None),
 }
 
@@ -79,11 +80,11 @@ class SessionKNN:
     def __init__(
         self,
         method: str = "vstan",
-        neighbours: int | str = 200,
+        neighbours: int | str = 500,
         sample: int | str | None = 2000,
         half_life_days: float | str | None = 30.0,
         half_life_places: float | str = 10.0,
-        half_life_distance: float | str = 10.0,
+        half_life_distance: float | str = 25.0,
         idf: bool = True,
         gap_hours: float = 0.5,
         event_types: list[str] | None = None,
@@ -114,7 +115,7 @@ class SessionKNN:
         of_places = ("half_life_places", "half_life_distance")
         nothing = dict.fromkeys(of_places, self.method != "vstan")
         nothing["half_life_days"] = prepared.events.timestamp is None
-        self.settings = self.open.chosen(self._tried(fit), split, fit, nothing)
+        self.settings = self.open.chosen(self._tried(fit), split, fit, nothing, QUESTIONS)
         self._keep(prepared, split, fit)
         return self.open.learned(self.settings)
 
