@@ -44,7 +44,7 @@ RANKS = ".123456789A"  # of the test item: beyond the tenth place, 1, …, 10
 GAIN = {"ndcg@10": np.array([0, *(1 / np.log2(1 + r) for r in range(1, 11))]), "hit@10": np.array([0.0] + [1.0] * 10)}
 DECIDES = ("dataset", "split", "task", "timeline", "loss", "model")  # of the settings; the rest is the machine's
 # Settings that came after trainings which are kept, as they always were before: at that value no part of a recipe.
-SINCE = {"item_init": "random"}  # of models
+SINCE = {"item_init": "random", "patience_steps": 100}  # of models; patience took more steps in each training
 ANEW = {"hstu": "a bias for each block"}  # networks that are no longer what they were: what was trained before is gone
 
 

@@ -19,6 +19,7 @@ from shopkeeper.pipeline.shell import help as told
 from shopkeeper.pipeline.shell.terminal import coloured, columns
 from shopkeeper.pipeline.shell.verbs import VERBS
 from shopkeeper.pipeline.stages.compose import composed
+from shopkeeper.training.config import Recipe
 from shopkeeper.training.fit import ended
 from shopkeeper.training.progress import ends_by
 
@@ -115,10 +116,10 @@ def test_a_sweep_ends_with_its_table_the_best_first_by_what_differs() -> None:
     assert "u, on validation:" in sweep_table(both)
 
 
-def module(epochs: int, patience: int, best: int, trained: int, every: int = 1) -> Any:
+def module(epochs: int, patience: int, best: int, trained: int, every: int = 1, steps: int = 0) -> Any:
     history = [{"ndcg@10": 0.1} if (n + 1) % every == 0 else {} for n in range(trained)]
-    recipe = SimpleNamespace(epochs=epochs, patience=patience, validate_every=every)
-    return SimpleNamespace(recipe=recipe, best={"epoch": best}, history=history,
+    recipe = Recipe(epochs=epochs, patience=patience, validate_every=every, patience_steps=steps)
+    return SimpleNamespace(recipe=recipe, n_batches=4, best={"epoch": best}, history=history,
                            objective=SimpleNamespace(headline="ndcg@10"))  # fmt: skip
 
 
@@ -128,6 +129,8 @@ def test_the_time_left_ends_where_patience_does() -> None:
     assert ends_by(module(20, 10, 13, 15)) == 20
     assert ends_by(module(200, 0, 13, 15)) == 200
     assert ends_by(module(200, 10, -1, 0)) == 200
+    assert ends_by(module(200, 10, 13, 15, steps=41)) == 24
+    assert ends_by(module(200, 10, 15, 15, every=5, steps=100)) == 65
 
 
 def test_what_ended_a_training_is_said() -> None:

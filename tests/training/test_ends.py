@@ -35,6 +35,12 @@ def test_patience_counts_validations(tiny_shop, monkeypatch: pytest.MonkeyPatch)
     assert trained.best_epoch == 3
 
 
+def test_patience_takes_as_many_steps_as_are_set_where_an_epoch_has_few(tiny_shop, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(SequenceModule, "validate", lambda self: {"ndcg@10": 0.1})
+    trained = fit(*tiny_shop, epochs=40, patience=2, patience_steps=9).trained  # an epoch has four
+    assert len(trained.history) == 1 + 3
+
+
 def test_stopped_by_patience_and_asked_for_again_it_trains_no_further(tiny_shop, tmp_path: Path):
     """Killed after the last epoch, before the run folder is written, the same command must find the same weights."""
     settings = {"epochs": 40, "patience": 2, "lr": 0.05}

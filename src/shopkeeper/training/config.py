@@ -40,6 +40,7 @@ class Recipe:
     batch_size: int = 128  # sequences
     epochs: int = 200  # the limit; training stops by patience before it
     patience: int = 10  # validations without a better NDCG@k; 0: all epochs
+    patience_steps: int = 0  # and no fewer steps: of few customers an epoch is one or two
     validate_every: int = 1  # epochs
 
     RULES: ClassVar[dict[str, Rule]] = {
@@ -56,6 +57,7 @@ class Recipe:
         "batch_size": whole(1),
         "epochs": whole(1),
         "patience": whole(0),
+        "patience_steps": whole(0),
         "validate_every": whole(1),
     }
 

@@ -8,6 +8,12 @@ from typing import Any
 import pytorch_lightning as pl
 
 from shopkeeper.bars import bar
+from shopkeeper.training.config import Recipe
+
+
+def patience_of(recipe: Recipe, n_batches: int) -> int:
+    """Validations without a better one that end the training: as many as are set, or as `patience_steps` take."""
+    return max(recipe.patience, -(-recipe.patience_steps // (n_batches * recipe.validate_every)))
 
 
 def ends_by(module: Any) -> int:
@@ -15,7 +21,7 @@ def ends_by(module: Any) -> int:
     recipe, best = module.recipe, int(module.best["epoch"])
     if not recipe.patience or best < 0:
         return int(recipe.epochs)
-    return int(min(recipe.epochs, best + recipe.patience * recipe.validate_every))
+    return int(min(recipe.epochs, best + patience_of(recipe, module.n_batches) * recipe.validate_every))
 
 
 class Progress(pl.Callback):

@@ -24,7 +24,8 @@ LATER_RECIPE = {"item_l2": 0.0, "average": "none", "average_decay": 0.999, "aver
 
 def identity_of(given: Mapping[str, Any], recipe: Recipe, config: TrainerConfig, seed: int) -> dict[str, Any]:
     """What makes two runs the same run. The limit of epochs and the patience may change: a run can be prolonged."""
-    fixed = {k: v for k, v in asdict(recipe).items() if k not in ("epochs", "patience") and v != LATER_RECIPE.get(k)}
+    may_change = ("epochs", "patience", "patience_steps")
+    fixed = {k: v for k, v in asdict(recipe).items() if k not in may_change and v != LATER_RECIPE.get(k)}
     fixed["loss"] = {k: v for k, v in fixed["loss"].items() if v != LATER.get(k)}
     if recipe.decay == "cosine":
         fixed["epochs"] = recipe.epochs

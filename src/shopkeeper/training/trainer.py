@@ -20,7 +20,7 @@ from shopkeeper import stopping
 from shopkeeper.training.checkpoint import Resumable, SafeCheckpointIO
 from shopkeeper.training.config import TrainerConfig
 from shopkeeper.training.module import SequenceModule
-from shopkeeper.training.progress import Progress
+from shopkeeper.training.progress import Progress, patience_of
 
 
 def trainer_of(
@@ -42,7 +42,8 @@ def trainer_of(
     if progress:
         callbacks.append(Progress())
     if (headline := module.objective.headline) is not None and module.recipe.patience:
-        mode, patience = "min" if module.objective.lower_is_better else "max", module.recipe.patience
+        mode = "min" if module.objective.lower_is_better else "max"
+        patience = patience_of(module.recipe, module.n_batches)
         callbacks.append(Patience(headline, mode=mode, patience=patience, check_on_train_epoch_end=True))
     if folder is not None:
         place = folder / "checkpoint"

@@ -22,7 +22,7 @@ def checkpoint_folder(cfg: Train, facts: Mapping[str, Any]) -> Path:
     A killed training is found again by the same command, also when that one is to train for longer or with less memory;
     DVC deletes a stage's outputs before it runs.
     """
-    limits = {"model": ("epochs", "patience"), "trainer": ("max_epochs", *MAY_CHANGE)}
+    limits = {"model": ("epochs", "patience", "patience_steps"), "trainer": ("max_epochs", *MAY_CHANGE)}
     blocks: dict[str, Mapping[str, Any]] = {"model": cfg.model.plain, "trainer": cfg.trainer.plain}
     decides: dict[str, Any] = {
         group: {k: v for k, v in blocks[group].items() if k not in limits[group]} for group in limits
