@@ -31,7 +31,7 @@ from shopkeeper.data.prepared import Prepared
 from shopkeeper.data.ranges import lower_bound
 from shopkeeper.models.about import DAYS, PROBABILITIES, About, Learned
 from shopkeeper.models.fit import Fit
-from shopkeeper.models.trees import grown, open_trees, save_trees
+from shopkeeper.models.trees import grown, learnt, open_trees, save_trees
 from shopkeeper.programs.base import Program
 from shopkeeper.programs.trees import tree_arrays
 from shopkeeper.schema import MICROSECONDS_PER_DAY
@@ -89,8 +89,6 @@ class Hazard:
 
     def fit(self, train: Cohort, calibration: Cohort | None, fit: Fit) -> Learned:
         """Fit on the customers of `train` until its last window ends; calibrate on `calibration`."""
-        import lightgbm as lgb
-
         assert self.prepared is not None, "bind comes before fit"
         self.feature_names, self.calibrator, self.booster = train.feature_names, Calibrator(), None
         self.answers, self.shift = train.answers, waiting.Shift()
@@ -104,15 +102,10 @@ class Hazard:
             return Learned()
         rows_PF, label, customer = self._table(train)
         parameters = {**self.parameters, "seed": fit.seed}
-        n_trees = fit.steps
-        if n_trees is None:
-            some, others = folds_by_customer(customer, fit.seed, HELD_OUT)[0]
-            data = lgb.Dataset(rows_PF[some], label[some], params=parameters)
-            judged = lgb.Dataset(rows_PF[others], label[others], reference=data, params=parameters)
-            stop = lgb.early_stopping(self.patience, verbose=False)
-            found = lgb.train(parameters, data, self.max_trees, valid_sets=[judged], callbacks=[stop])
-            n_trees = max(int(found.best_iteration), 1)
-        self.booster = lgb.train(parameters, lgb.Dataset(rows_PF, label, params=parameters), n_trees)
+        held_out = folds_by_customer(customer, fit.seed, HELD_OUT)[0]
+        self.booster, n_trees = learnt(
+            parameters, rows_PF, label, held_out, trees=fit.steps, most=self.max_trees, patience=self.patience
+        )
         if calibration is not None and self.answers == DAYS:
             self.shift.learn(*self._waits(calibration), labels_of(calibration))
         elif self.answers != DAYS:

@@ -1,18 +1,55 @@
-"""LightGBM's trees: how they are grown, and how they lie in a model's folder, as `trees.txt`.
+"""LightGBM's trees: how they are grown and how many, and how they lie in a model's folder, as `trees.txt`.
 
 That is LightGBM's own text format, nothing executable.
 """
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
+
+import numpy as np
 
 from shopkeeper.errors import UserError
 from shopkeeper.files import write_text
 
 FILE = "trees.txt"
 END = "end of parameters"
+
+
+def learnt(
+    parameters: Mapping[str, Any],
+    features: np.ndarray,
+    label: np.ndarray,
+    held_out: tuple[np.ndarray, np.ndarray],
+    *,
+    trees: int | None,
+    most: int,
+    patience: int,
+) -> tuple[Any, int]:
+    """A booster of all rows, and how many trees it has: as told, or as many as are best for rows that are held out.
+
+    Args:
+        parameters: LightGBM's.
+        features: (n, F).
+        label: (n,).
+        held_out: rows to learn from while the number is looked for, and rows that judge it.
+        trees: None: not told.
+        most: limit while it is looked for.
+        patience: trees without gain after which that stops.
+    """
+    import lightgbm as lgb
+
+    given = dict(parameters)
+    if trees is None:
+        some, others = held_out
+        data = lgb.Dataset(features[some], label[some], params=given)
+        judged = lgb.Dataset(features[others], label[others], reference=data, params=given)
+        stop = lgb.early_stopping(patience, verbose=False)
+        found = lgb.train(given, data, most, valid_sets=[judged], callbacks=[stop])
+        trees = max(int(found.best_iteration), 1)
+    return lgb.train(given, lgb.Dataset(features, label, params=given), trees), trees
 
 
 def grown(

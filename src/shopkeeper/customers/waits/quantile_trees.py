@@ -17,7 +17,7 @@ from shopkeeper.customers.state import labels_of, read_state, same_features, wri
 from shopkeeper.customers.waits import days as waiting
 from shopkeeper.models.about import DAYS, About, Learned
 from shopkeeper.models.fit import Fit
-from shopkeeper.models.trees import grown, open_trees, save_trees
+from shopkeeper.models.trees import grown, learnt, open_trees, save_trees
 from shopkeeper.programs.base import Program
 from shopkeeper.programs.trees import tree_arrays
 from shopkeeper.programs.waits import AIMS
@@ -73,25 +73,18 @@ class QuantileTrees:
 
     def fit(self, train: Cohort, calibration: Cohort | None, fit: Fit) -> Learned:
         """Fit on `train`; on `calibration` see how far each quantile is off."""
-        import lightgbm as lgb
-
         self.feature_names, self.booster, self.shift = train.feature_names, {}, waiting.Shift()
         self.untrainable = waiting.why_untrainable(train, self.min_positives)
         if self.untrainable:
             return Learned()
         label, most = labels_of(train), 0
-        some, others = folds_by_customer(train.customer, fit.seed, HELD_OUT)[0]
+        held_out = folds_by_customer(train.customer, fit.seed, HELD_OUT)[0]
         for name, aim in OBJECTIVES.items():
-            parameters = {**aim, **self.parameters, "seed": fit.seed}
-            n_trees = fit.steps
-            if n_trees is None:
-                data = lgb.Dataset(train.features[some], label[some], params=parameters)
-                judged = lgb.Dataset(train.features[others], label[others], reference=data, params=parameters)
-                stop = lgb.early_stopping(self.patience, verbose=False)
-                found = lgb.train(parameters, data, self.max_trees, valid_sets=[judged], callbacks=[stop])
-                n_trees = max(int(found.best_iteration), 1)
-            data = lgb.Dataset(train.features, label, params=parameters)
-            self.booster[name], most = lgb.train(parameters, data, n_trees), max(most, n_trees)
+            self.booster[name], n_trees = learnt(
+                {**aim, **self.parameters, "seed": fit.seed}, train.features, label, held_out,
+                trees=fit.steps, most=self.max_trees, patience=self.patience,
+            )  # fmt: skip
+            most = max(most, n_trees)
         if calibration is not None:
             self.shift.learn(*self._waits(calibration), labels_of(calibration))
         return Learned(most)
