@@ -110,6 +110,60 @@ class World:
         return datetime(1970, 1, 1, tzinfo=UTC) + timedelta(days=self.first_day)
 
 
+def _tastes(
+    p: Mapping[str, Any], rng: np.random.Generator, category: np.ndarray, popularity: np.ndarray, tastes: list[int]
+) -> np.ndarray:
+    """What each type (`tastes`: which of the tastes it has) would take in each month: (K, 12, V), rows sum to 1."""
+    V, n_categories = len(category), len(p["categories"])
+    own_item = np.exp(p["item_taste"] * (2 * rng.random((len(p["tastes"]), V)) - 1))
+    season = 1.0 + p["season_strength"] * np.cos(
+        2 * np.pi * (np.arange(12)[:, None] - np.array(p["category_peak_month"])[None, :]) / 12
+    )  # (12, categories)
+    taste = np.zeros((len(tastes), 12, V))
+    for k, t in enumerate(tastes):
+        love = np.full(n_categories, p["tastes"][t]["elsewhere"])
+        for name, weight in p["tastes"][t]["loves"].items():
+            love[p["categories"].index(name)] = weight
+        taste[k] = popularity * own_item[t] * love[category] * season[:, category]
+    taste[:, :, 0] = 0.0
+    taste /= taste.sum(axis=-1, keepdims=True)
+    return taste
+
+
+def _followed(
+    p: Mapping[str, Any], rng: np.random.Generator, category: np.ndarray, popularity: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+    """What follows each item, (V, V), and what is added to it, (V, add-ons)."""
+    V = len(category)
+    follow = np.zeros((V, V))
+    partner = np.array(p["category_partner"])[category]
+    slots = len(p["follow_shares"])
+    addon_item = np.zeros((V, len(p["addon_shares"])), int)
+    for j in range(1, V):
+        if p["follow_within"] == "partner":  # goes well with: from the partner category
+            pool = np.flatnonzero((category == partner[j]) & (np.arange(V) > 0) & (np.arange(V) != j))
+        else:
+            pool = np.flatnonzero((np.arange(V) > 0) & (np.arange(V) != j))
+        chosen = pool[np.argsort(rng.random(len(pool)) / popularity[pool] ** p["follow_popular"], kind="stable")]
+        follow[j, chosen[:slots]] = p["follow_shares"]
+        addon_item[j] = chosen[: addon_item.shape[1]]
+    follow /= np.maximum(follow.sum(axis=1, keepdims=True), 1e-300)
+    return follow, addon_item
+
+
+def _alike(
+    p: Mapping[str, Any], category: np.ndarray, rank_in_category: np.ndarray, popularity: np.ndarray
+) -> np.ndarray:
+    """Which item is looked at after which: near ones of its category, (V, V), rows sum to 1 or 0."""
+    V = len(category)
+    alike = np.where(category[:, None] == category[None, :], popularity[None, :], 0.0)
+    near = np.abs(rank_in_category[:, None] - rank_in_category[None, :]) <= p["alike_within"]
+    alike = alike * near * (1.0 - np.eye(V))
+    alike[0] = 0.0
+    alike /= np.maximum(alike.sum(axis=1, keepdims=True), 1e-300)
+    return alike
+
+
 def build(p: Mapping[str, Any]) -> World:
     """The tables that parameters (see `presets`) stand for. Deterministic: only `random()` of PCG64 is drawn from."""
     rng = np.random.Generator(np.random.PCG64(p["world_seed"]))
@@ -133,37 +187,9 @@ def build(p: Mapping[str, Any]) -> World:
     prior = np.array([p["tastes"][t]["share"] * p["tempos"][tempo]["share"] for t, tempo in kinds])
     tempos = [p["tempos"][tempo] for _, tempo in kinds]
 
-    own_item = np.exp(p["item_taste"] * (2 * rng.random((len(p["tastes"]), V)) - 1))
-    season = 1.0 + p["season_strength"] * np.cos(
-        2 * np.pi * (np.arange(12)[:, None] - np.array(p["category_peak_month"])[None, :]) / 12
-    )  # (12, categories)
-    taste = np.zeros((len(kinds), 12, V))
-    for k, (t, _) in enumerate(kinds):
-        love = np.full(n_categories, p["tastes"][t]["elsewhere"])
-        for name, weight in p["tastes"][t]["loves"].items():
-            love[p["categories"].index(name)] = weight
-        taste[k] = popularity * own_item[t] * love[category] * season[:, category]
-    taste[:, :, 0] = 0.0
-    taste /= taste.sum(axis=-1, keepdims=True)
-
-    follow = np.zeros((V, V))
-    partner = np.array(p["category_partner"])[category]
-    slots = len(p["follow_shares"])
-    addon_item = np.zeros((V, len(p["addon_shares"])), int)
-    for j in range(1, V):
-        if p["follow_within"] == "partner":  # goes well with: from the partner category
-            pool = np.flatnonzero((category == partner[j]) & (np.arange(V) > 0) & (np.arange(V) != j))
-        else:
-            pool = np.flatnonzero((np.arange(V) > 0) & (np.arange(V) != j))
-        chosen = pool[np.argsort(rng.random(len(pool)) / popularity[pool] ** p["follow_popular"], kind="stable")]
-        follow[j, chosen[:slots]] = p["follow_shares"]
-        addon_item[j] = chosen[: addon_item.shape[1]]
-    follow /= np.maximum(follow.sum(axis=1, keepdims=True), 1e-300)
-    alike = np.where(category[:, None] == category[None, :], popularity[None, :], 0.0)
-    near = np.abs(rank_in_category[:, None] - rank_in_category[None, :]) <= p["alike_within"]
-    alike = alike * near * (1.0 - np.eye(V))
-    alike[0] = 0.0
-    alike /= np.maximum(alike.sum(axis=1, keepdims=True), 1e-300)
+    taste = _tastes(p, rng, category, popularity, [t for t, _ in kinds])
+    follow, addon_item = _followed(p, rng, category, popularity)
+    alike = _alike(p, category, rank_in_category, popularity)
 
     def per_state(name: str) -> np.ndarray:
         return np.array([[tempo[name] * f for f in p["state_factors"][name]] for tempo in tempos])
