@@ -16,6 +16,10 @@ WOO = (
     "line_items\n"
 )
 LINE = "id:{}|name:Pot|product_id:7|sku:|quantity:1|subtotal:5.00|subtotal_tax:0.00|total:5.00|total_tax:0.00|meta:"
+ITEMS = (
+    "order_id,date,status,order_total,billing_email,item_id,item_product_id,item_name,item_sku,item_quantity,"
+    "item_subtotal,item_total\n"
+)
 LINES = "Order Number,Order Status,Order Date,Email (Billing),SKU,Name,Quantity,Item Cost,Order Line Total\n"
 BIG = (
     "Order ID,Customer ID,Customer Name,Customer Email,Order Date,Order Status,Subtotal (inc tax),Subtotal (ex tax),"
@@ -42,6 +46,10 @@ def shop(source: str, states: tuple[str, str, str]) -> dict[str, str]:
         return {"o.csv": WOO + "".join(
             f'{i},{i},2025-11-0{i} 10:00:00,{s},5,0,0,0,0,a@x.com,"{LINE.format(i)}"\n'
             for i, s in zip(n, states, strict=True)
+        )}  # fmt: skip
+    if source == "woocommerce_items":
+        return {"o.csv": ITEMS + "".join(
+            f"{i},2025-11-0{i} 10:00:00,{s},5,a@x.com,{i},7,Pot,,1,5.00,5.00\n" for i, s in zip(n, states, strict=True)
         )}  # fmt: skip
     if source == "woocommerce_lines":
         return {"o.csv": LINES + "".join(
@@ -74,6 +82,7 @@ def shop(source: str, states: tuple[str, str, str]) -> dict[str, str]:
 
 SHOPS = [
     ("woocommerce_orders", ("completed", "cancelled", "failed")),
+    ("woocommerce_items", ("completed", "wc-cancelled", "failed")),
     ("woocommerce_lines", ("Completed", "Cancelled", "Failed")),
     ("bigcommerce_orders", ("Shipped", "Cancelled", "Pending")),
     ("magento_orders", ("Complete", "Canceled", "Pending Payment")),
