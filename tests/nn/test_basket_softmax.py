@@ -17,6 +17,7 @@ def problem(dtype: torch.dtype = torch.float64) -> dict[str, torch.Tensor]:
         "item_VD": torch.randn(12, 4, dtype=dtype),
         "trust": torch.tensor([0.7], dtype=dtype),
         "given_R": torch.randn(6, dtype=dtype),
+        "near": torch.tensor([0.3], dtype=dtype),
         "table_TV": torch.randn(3, 11, dtype=dtype),
         "table_Q": torch.tensor([0, 2, 1, 1, 0, 2, 2]),
         "query_R": torch.tensor([0, 0, 1, 4, 4, 6]),
@@ -30,13 +31,15 @@ def problem(dtype: torch.dtype = torch.float64) -> dict[str, torch.Tensor]:
 def fast(p: dict[str, torch.Tensor], chunk: int) -> torch.Tensor:
     return basket_cross_entropy(
         p["h_QD"], p["item_VD"], p["trust"], p["given_R"], first=1, table_TV=p["table_TV"], table_Q=p["table_Q"],
-        cell_R=(p["query_R"], p["class_R"]), label_L=(p["query_L"], p["class_L"]), weight_L=p["weight_L"], chunk=chunk,
+        cell_R=(p["query_R"], p["class_R"]), label_L=(p["query_L"], p["class_L"]), weight_L=p["weight_L"],
+        near=p["near"], chunk=chunk,
     )  # fmt: skip
 
 
 def textbook(p: dict[str, torch.Tensor]) -> torch.Tensor:
     """All logits at once, and autograd."""
-    logit_QV = (p["h_QD"] @ p["item_VD"][1:].T).index_put((p["query_R"], p["class_R"]), p["given_R"])
+    product_QV, cell = p["h_QD"] @ p["item_VD"][1:].T, (p["query_R"], p["class_R"])
+    logit_QV = product_QV.index_put(cell, p["given_R"] + p["near"] * product_QV[cell].detach())
     logit_QV = logit_QV + p["trust"] * p["table_TV"][p["table_Q"]]
     log_p_QV = torch.log_softmax(logit_QV, 1)
     return -(log_p_QV[p["query_L"], p["class_L"]] * p["weight_L"]).sum()
@@ -47,7 +50,7 @@ def test_loss_and_gradients_are_those_of_the_textbook(chunk: int):
     found = {}
     for way in (lambda p: fast(p, chunk), textbook):
         p = problem()
-        learned = [p[name].requires_grad_() for name in ("h_QD", "item_VD", "trust", "given_R")]
+        learned = [p[name].requires_grad_() for name in ("h_QD", "item_VD", "trust", "given_R", "near")]
         loss = way(p) * 3
         loss.backward()
         found[way] = (loss.detach(), *(x.grad for x in learned))

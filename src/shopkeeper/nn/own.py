@@ -60,13 +60,14 @@ class OwnTerm(nn.Module):
         self.register_buffer("usual_V", torch.ones(shape.n_items + 1))  # days between two purchases of an item
         self.register_buffer("demand_SV", torch.zeros(len(HALF_LIVES), shape.n_items + 1))  # at the end of training
         self.hidden: nn.Linear | None = None
+        self.near: nn.Parameter | None = None  # b; the products themselves are there where all items are scored
         self.copy: nn.Linear | None = None
         if shape.history != "copy":
             self.hidden = nn.Linear(shape.n_features, HIDDEN)
             self.kind = nn.Embedding(len(EVENT_TYPES) + 1, HIDDEN)
             self.out = nn.Linear(HIDDEN, 1)
             self.direct = nn.Parameter(torch.zeros(shape.n_features))  # past the hidden layer
-            self.near = nn.Parameter(torch.zeros(1))  # b
+            self.near = nn.Parameter(torch.zeros(1))
             self.again = nn.Embedding(shape.n_items + 1, 1)
             for zero in (self.kind.weight, self.out.weight, self.out.bias, self.again.weight):
                 nn.init.zeros_(zero)
@@ -81,6 +82,7 @@ class OwnTerm(nn.Module):
         """What `programs.own` computes the same from."""
         named = {"trust": self.trust, "usual": self.usual_V, "demand": self.demand_SV}
         if self.hidden is not None:
+            assert self.near is not None
             named |= {"weight": self.hidden.weight, "kind": self.kind.weight, "out": LOUD * self.out.weight[0]}
             named |= {"direct": LOUD * self.direct, "near": self.near}
             named |= {"bias": self.hidden.bias, "again": LOUD * (self.again.weight[:, 0] + self.out.bias)}
@@ -89,7 +91,7 @@ class OwnTerm(nn.Module):
     def forward(
         self, features_RF: Tensor, kind_R: Tensor, item_R: Tensor, query_R: Tensor, h_QD: Tensor, item_VD: Tensor
     ) -> Tensor:
-        """The logit of each pair, but for demand: float32 (R,)."""
+        """The logit of each pair, but for demand and what `near` takes of the products: float32 (R,)."""
         if self.copy is not None:
             h_QD = h_QD.float() + self.copy(h_QD.float())
             own_RD = torch.nn.functional.embedding(item_R, item_VD).float()
@@ -100,6 +102,4 @@ class OwnTerm(nn.Module):
         z_RH = torch.relu(told_RH + embedding(kind_R, self.kind.weight))
         again_R1 = embedding(item_R, self.again.weight)
         value: Tensor = linear(z_RH, self.out.weight, self.out.bias)[:, 0] + again_R1[:, 0] + features_RF @ self.direct
-        own_RD = embedding(item_R, item_VD.detach()).float()
-        product_R = (h_QD.detach().float().index_select(0, query_R) * own_RD).sum(1)
-        return torch.addcmul(LOUD * value, product_R, self.near)
+        return LOUD * value

@@ -83,7 +83,7 @@ class Pairs:
         return Pairs(*(getattr(self, f.name).to(device) for f in fields(self)))
 
     def logits(self, term: OwnTerm, h_QD: Tensor, item_VD: Tensor) -> Tensor:
-        """The logit of each, but for demand: float32 (R,)."""
+        """The logit of each, but for demand and what `near` takes of the products: float32 (R,)."""
         out: Tensor = term(self.features_RF, self.kind_R, self.item_R, self.query_R, h_QD, item_VD)
         return out
 
@@ -140,7 +140,10 @@ class RequestPairs:
         """Put what the term gives own items, and add demand, into scores float32 (B, V)."""
         with torch.inference_mode():
             logit_R = self.pairs.logits(term, torch.from_numpy(vector_BD), torch.from_numpy(item_VD)).numpy()
-        score_BV[self.request_R, self.pairs.item_R.numpy()] = logit_R
+        cell = self.request_R, self.pairs.item_R.numpy()
+        if term.near is not None:
+            logit_R = logit_R + term.near.numpy(force=True) * score_BV[cell]
+        score_BV[cell] = logit_R
         demand_TV = self.demand_TSV[:, 0]
         demand_BV = demand_TV if len(demand_TV) == 1 else demand_TV[self.table_B]
         score_BV += term.trust.numpy(force=True) * demand_BV

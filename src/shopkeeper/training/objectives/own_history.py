@@ -174,6 +174,7 @@ class OwnHistory(NextItem):
             cell_R=(query_R, asked.class_R),
             label_L=(asked.query_L, asked.class_L),
             weight_L=asked.weight_L,
+            near=None if network.own is None else network.own.near,
             chunk=plan.chunk,
         )
         return loss * (scale * self.each)
@@ -190,12 +191,12 @@ class OwnHistory(NextItem):
         def given(h_BD: Tensor) -> tuple[np.ndarray, np.ndarray, Tensor]:
             asked_R = self.class_V[self.asks.pairs.item_R.numpy()] >= 0
             pairs = self.asks.pairs.only(asked_R)
+            moved = pairs.to(h_BD.device)
             with torch.inference_mode():
-                return (
-                    self.asks.request_R[asked_R],
-                    self.class_V[pairs.item_R.numpy()],
-                    pairs.to(h_BD.device).logits(term, h_BD, item_VD),
-                )
+                logit_R = moved.logits(term, h_BD, item_VD)
+                if term.near is not None:
+                    logit_R += term.near * (h_BD[moved.query_R].float() * item_VD[moved.item_R].float()).sum(1)
+            return self.asks.request_R[asked_R], self.class_V[pairs.item_R.numpy()], logit_R
 
         bias_TV = term.trust.detach() * torch.from_numpy(self.asks.demand_TSV[:, 0]).to(item_VD.device)
         return self.validator(encode, item_VD, cores, rank, world, (bias_TV, self.asks.table_B), given)
