@@ -12,6 +12,7 @@ import pytest
 import yaml
 from hydra.core.override_parser.overrides_parser import OverridesParser
 
+import shopkeeper as sk
 from shopkeeper.arrange.prepare import prepare_dataset
 from shopkeeper.cli.new_dataset import write_dataset_yaml
 from shopkeeper.data.prepared import Prepared
@@ -123,6 +124,25 @@ def test_windows_suit_what_the_file_spans(tmp_path: Path, apart: str, windows: d
     rows = "".join(f"{t},c{n % 9},s{n % 7}\n" for n, t in enumerate(at))
     config, _ = guess(tmp_path, "time,customer_id,sku\n" + rows)
     assert config["temporal"] == windows
+
+
+@pytest.mark.parametrize(
+    ("days", "hours", "split", "windows"),
+    [([1, 3, 5, 7, 9], 0, "temporal", {"validation_share": 0.15, "test_share": 0.15}),  # a day holds none
+     ([1, 3, 5, 7, 8, 9], 9, "temporal", {"validation_days": 1, "test_days": 1}),
+     ([1] * 9, 0, "leave_one_out", None)],
+)  # fmt: skip
+def test_of_a_few_rows_prepare_divides_what_is_proposed(
+    tmp_path: Path, days: list[int], hours: int, split: str, windows: dict[str, float] | None
+):
+    rows = [(f"2024-03-{day:02} {10 + (n * hours) % 10}:00", f"c{n % 3}", f"s{n % 4}") for n, day in enumerate(days)]
+    config, text = guess(tmp_path, "time,customer_id,sku\n" + "".join(",".join(row) + "\n" for row in rows))
+    assert config.get("temporal") == windows
+    assert f"override /split@_global_.split: {split}" in text
+    frame = pl.read_csv(tmp_path / "My Shop-2020.csv").to_pandas()
+    data = sk.Dataset.from_pandas(frame, user="customer_id", item="sku", time="time")
+    assert (data.split, data.spec.get("temporal")) == (split, windows)
+    assert sk.fit("popularity", data).task == "next_item"  # else a window without an event would be refused
 
 
 @pytest.mark.parametrize("by_customer", [False, True])

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import polars as pl
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -23,6 +24,7 @@ from shopkeeper.ingest.guesses.look import head, reader_of
 from shopkeeper.ingest.guesses.new_dataset import guess_dataset
 from shopkeeper.ingest.guesses.scalars import DOUBT
 from shopkeeper.ingest.guesses.times import ZONE, time_options
+from shopkeeper.ingest.times import MISSING
 from shopkeeper.schema import EVENT_TYPES, INTEREST_TYPES
 
 log = logging.getLogger(__name__)
@@ -116,10 +118,12 @@ def describe(
     }
     split = "leave_one_out"
     if "timestamp" in named:
-        options, days = _times(table[named["timestamp"]], named["timestamp"], time_zone)
+        options, micros = _times(table[named["timestamp"]], named["timestamp"], time_zone)
+        days, few = span_days(micros[micros != MISSING]), len(table) < LOOKED_AT
         spec |= {"timestamp": {"time_zone": time_zone, **options}, "refit": True}
-        spec["temporal"] = windows_of(days)
-        split = "temporal" if days >= SHORT else split
+        windows = windows_of(days, micros[_asked(table, event_type, targets) & (micros != MISSING)] if few else None)
+        spec |= {"temporal": windows} if windows else {}
+        split = "temporal" if days >= SHORT and windows else split
     tables = {"events": table}
     for kind, entities, carried, id_column in (
         ("items", items, item_columns, columns.item), ("users", users, user_columns, columns.user),
@@ -238,20 +242,28 @@ def _targets(kinds: Sequence[str], target: str | Sequence[str] | None) -> list[s
 def _once(table: pa.Table, named: Mapping[str, str], event_type: Any, targets: Sequence[str]) -> bool:
     """Whether nobody takes an item twice."""
     if isinstance(event_type, Mapping):
-        values = [value for value, kind in event_type["map"].items() if kind in targets]
-        table = table.filter(pc.is_in(table[event_type["column"]].cast(pa.string()), pa.array(values, pa.string())))
+        table = table.filter(pa.array(_asked(table, event_type, targets)))
     pairs = table.select([named["user_id"], named["item_id"]]).rename_columns(["user", "item"])
     return len(pairs.group_by(["user", "item"], use_threads=False).aggregate([])) == len(pairs)
 
 
-def _times(column: pa.ChunkedArray, name: str, zone: str) -> tuple[dict[str, Any], float]:
-    """How times are written, and how many days they span.
+def _asked(table: pa.Table, event_type: Any, targets: Sequence[str]) -> np.ndarray:
+    """Which rows are events that are asked for, bool."""
+    if not isinstance(event_type, Mapping):
+        return np.ones(len(table), bool)
+    values = [value for value, kind in event_type["map"].items() if kind in targets]
+    kinds = table[event_type["column"]].cast(pa.string()).combine_chunks()
+    return np.asarray(pc.is_in(kinds, pa.array(values, pa.string())))
+
+
+def _times(column: pa.ChunkedArray, name: str, zone: str) -> tuple[dict[str, Any], np.ndarray]:
+    """How times are written, and every row's instant (int64 µs, `MISSING` where there is none).
 
     Raises:
         UserError: they are none.
     """
     from shopkeeper.ingest.dataset_parts import Timestamp
-    from shopkeeper.ingest.times import MISSING, to_micros
+    from shopkeeper.ingest.times import to_micros
 
     series = pl.Series(pl.from_arrow(column)).drop_nulls()
     options, doubts = time_options(series.gather_every(max(1, len(series) // LOOKED_AT)))
@@ -265,7 +277,7 @@ def _times(column: pa.ChunkedArray, name: str, zone: str) -> tuple[dict[str, Any
             log.warning("column '%s': %s", name, doubt.replace(*CLOCK))
     told: dict[str, Any] = {key: value for key, value in options.items() if key != "time_zone"}
     micros, _ = to_micros(column.combine_chunks(), Timestamp(time_zone=zone, **told))
-    return told, span_days(micros[micros != MISSING])
+    return told, micros
 
 
 def _entities(given: Any, column: str, usual: str, what: str) -> tuple[pa.Table, str]:

@@ -30,6 +30,7 @@ LONGEST_DAYS = 28  # of the windows of validation and test, where nobody says
 PART = 6  # and of a short log no more than this part of it each
 SHORT = 3  # days: of a log of fewer a day is too much, and windows are
 SHARE = 0.15  # of its target events
+NO_CUTOFF = "no cutoff leaves events to training, validation and test alike: there are too few instants"
 TEXT = (".csv", ".tsv", ".txt")  # files whose rows are about as long as one another
 BACK = 0.5  # of the days: a log in order of time never goes so far back from one row to the next
 CHANCES = 50  # rows of customers who have some already; fewer show nothing
@@ -75,10 +76,49 @@ def expected_days(path: Path, micros: np.ndarray, rows: int) -> float | None:
     return days * max(path.stat().st_size / max(read, 1), 1.0)
 
 
-def windows_of(days: float | None) -> dict[str, float]:
-    """The block `temporal` that suits a log of so many days (None: nobody knows how many): whole days, or shares."""
+def windows_of(days: float | None, asked: np.ndarray | None = None) -> dict[str, float] | None:
+    """The block `temporal` that suits a log of so many days (None: nobody knows how many): whole days, or shares.
+
+    `asked`: the instants of all its target events (int64 µs), where they are known. Days of which one window would
+    hold none are shares, and the answer is None where no cutoffs divide them at all: a handful of instants.
+    """
     whole = LONGEST_DAYS if days is None else min(LONGEST_DAYS, max(int(days // PART), int(days >= SHORT)))
-    return {f"{part}_{'days' if whole else 'share'}": whole or SHARE for part in ("validation", "test")}
+    parts = ("validation", "test")
+    shares = {f"{part}_share": SHARE for part in parts}
+    in_days: dict[str, float] = {f"{part}_days": whole for part in parts}
+    if asked is None:
+        return in_days if whole else shares
+    if whole and _days_divide(np.sort(asked), whole):
+        return in_days
+    return shares if _shares_divide(np.sort(asked)) else None
+
+
+def _days_divide(asked: np.ndarray, days: int) -> bool:
+    """Whether both windows hold an instant, whether they end before or after the last day, and training one, too."""
+    midnight = asked[-1] // MICROSECONDS_PER_DAY * MICROSECONDS_PER_DAY
+    for end in (midnight, midnight + MICROSECONDS_PER_DAY):
+        starts = end - np.array([2, 1, 0]) * days * MICROSECONDS_PER_DAY
+        if not np.diff(np.searchsorted(asked, starts)).all() or asked[0] >= starts[0]:
+            return False
+    return True
+
+
+def _shares_divide(asked: np.ndarray) -> bool:
+    """Whether shares, which count back from the last instant, leave one to each window and one to training."""
+    wanted, until = max(1, round(SHARE * len(asked))), len(asked)
+    for _ in ("test", "validation"):
+        if not until:
+            return False
+        until = int(np.searchsorted(asked, asked[max(0, until - wanted)]))
+    return until > 0
+
+
+def asked_rows(frame: pl.DataFrame, columns: Mapping[str, str], targets: Collection[str]) -> pl.DataFrame:
+    """The rows of a log whose events are asked for."""
+    if "event_type" not in columns:
+        return frame
+    kinds = frame[columns["event_type"]].cast(pl.String)
+    return frame.filter(kinds.is_in([k for k in kinds.unique().drop_nulls() if (kind_of(k) or "view") in targets]))
 
 
 def seen_line(frame: pl.DataFrame, columns: Mapping[str, str], targets: Collection[str]) -> str:
@@ -86,10 +126,7 @@ def seen_line(frame: pl.DataFrame, columns: Mapping[str, str], targets: Collecti
     plain = "filter_seen: false # true where people do not take an item twice"
     if not {"user_id", "item_id"} <= set(columns):
         return "filter_seen: false # there is one item, which people buy again"
-    rows = frame
-    if "event_type" in columns:
-        kinds = frame[columns["event_type"]].cast(pl.String)
-        rows = frame.filter(kinds.is_in([k for k in kinds.unique().drop_nulls() if (kind_of(k) or "view") in targets]))
+    rows = asked_rows(frame, columns, targets)
     pairs = rows.select(pl.col(columns["user_id"]).alias("u"), pl.col(columns["item_id"]).alias("i")).drop_nulls()
     chances, again = pairs.height - pairs["u"].n_unique(), pairs.height - pairs.n_unique()
     if chances < CHANCES:

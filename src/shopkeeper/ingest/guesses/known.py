@@ -80,7 +80,7 @@ def propose(
         doubts += found
         usual = sum((source.get("temporal") or {}).get(f"{part}_days") or 0 for part in ("validation", "test"))
         if days is not None and days < 1.5 * usual:
-            windows = windows_of(days)
+            windows = windows_of(days) or {}
     if apart:
         doubts.append(
             f"{', '.join(file.name for file in apart[:SHOWN])} must not be read beside the others, and is left out"

@@ -20,6 +20,8 @@ from shopkeeper.ingest.guesses.currencies import NAMED as CURRENCY
 from shopkeeper.ingest.guesses.currencies import currency_lines
 from shopkeeper.ingest.guesses.files import LOOKED_INTO, Given, given, only
 from shopkeeper.ingest.guesses.habits import (
+    NO_CUTOFF,
+    asked_rows,
     expected_days,
     kind_of,
     names_events,
@@ -158,12 +160,14 @@ def _proposed(files: Given, frame: pl.DataFrame, options: dict[str, Any], doubts
     timed = "timestamp" in columns
     doubts += [TABLE] if not timed and _is_table(frame, columns) else []
     body, targets = _body(frame, columns, options, joined)
+    windows = _windows(files, frame, columns, targets) if timed else {}
+    split = split_of(columns, targets) if windows is not None else f"leave_one_out # {NO_CUTOFF}"
     lines = [
         f"# Guessed by `python -m shopkeeper new-dataset` from the first {frame.height:,} rows of {what}.",
         "# Settle every DOUBT, put the file under paths.raw (SHOPKEEPER_RAW), and set licence and source.",
         *(DOUBT + d for d in doubts),
         "defaults:",
-        f"  - override /split@_global_.split: {split_of(columns, targets)}",
+        f"  - override /split@_global_.split: {split}",
         f"name: {files.name}",
         f"title: {quoted(what)}",
         "source: null # where people get the data",
@@ -186,10 +190,7 @@ def _proposed(files: Given, frame: pl.DataFrame, options: dict[str, Any], doubts
         *body,
         "filters: {}",
     ]
-    if timed:
-        at, file = instants(frame[columns["timestamp"]]), files.paths[0]
-        days = span_days(at) if frame.height < LOOKED_AT else expected_days(file, at, frame.height)
-        windows = windows_of(days if len(files.paths) == 1 else None)  # how long several are nobody knows yet
+    if windows:
         lines += ["temporal:", *(f"  {key}: {value}" for key, value in windows.items())]
     lines += ["max_rejected_share: 0.01"]
     text = "\n".join(lines) + "\n"
@@ -197,6 +198,16 @@ def _proposed(files: Given, frame: pl.DataFrame, options: dict[str, Any], doubts
     if doubt := would_be_rejected(told, files.paths[0], LOOKED_AT):
         text = text.replace("max_rejected_share:", f"{DOUBT}{doubt}\nmax_rejected_share:")
     return text
+
+
+def _windows(files: Given, frame: pl.DataFrame, columns: dict[str, str], targets: list[str]) -> dict[str, float] | None:
+    """The block `temporal`; None where no cutoffs divide the log."""
+    if len(files.paths) > 1:  # how long several are nobody knows yet
+        return windows_of(None)
+    at = instants(frame[columns["timestamp"]])
+    if frame.height >= LOOKED_AT:
+        return windows_of(expected_days(files.paths[0], at, frame.height))
+    return windows_of(span_days(at), instants(asked_rows(frame, columns, targets)[columns["timestamp"]]))
 
 
 def _is_table(frame: pl.DataFrame, columns: dict[str, str]) -> bool:
