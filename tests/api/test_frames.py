@@ -169,6 +169,14 @@ def test_what_is_known_of_items_comes_from_a_table_or_from_the_log():
         sk.Dataset.from_pandas(frame(), **COLUMNS, items=names.rename(columns={"sku": "code"}))
 
 
+def test_a_frame_of_items_that_matches_little_is_told_of_in_words_of_frames(caplog: pytest.LogCaptureFixture):
+    names = pd.DataFrame({"sku": [f"S{n}" for n in range(1, 13)], "title": "?"})
+    sk.Dataset.from_pandas(frame(), **COLUMNS, items=names, name="loud").items()
+    (said,) = [text for text in caplog.messages if "matched" in text]
+    assert said.startswith("items=…: 0 of 12 items matched; 12 ids differ by capital letters only")
+    assert said.endswith("; spell the ids alike in both frames")
+
+
 def test_settings_of_a_dataset_are_checked_by_name():
     with pytest.raises(sk.UserError, match=r"from_pandas has no argument .temporl.. Did you mean 'temporal'"):
         fingerprint(frame(), temporl={"test_days": 7})

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 
 import numpy as np
 import pyarrow as pa
@@ -188,6 +189,10 @@ def test_a_shop_gets_columns_for_money_stock_and_repeats(shop):
     )
     assert np.allclose(table["ndcg_repeat@3"].to_numpy(), 0.0)  # nobody has come round to an item yet
     assert table["diversity@3"].to_pylist() == [1.0] * 60
+    events = split.prepared.events
+    unpriced = replace(split.prepared, events=replace(events, price=np.full_like(events.price, np.nan)))
+    free = evaluate_requests(Next(), replace(split, prepared=unpriced), k=(3,))  # a log of views, beside a few prices
+    assert not {"price_ndcg@3", "revenue@3"} & set(free.column_names)  # not 0: nobody knows
     seen = evaluate_requests(Next(), split, k=(3,), filter_seen=True)
     assert "ndcg_repeat@3" not in seen.column_names
 

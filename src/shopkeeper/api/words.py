@@ -31,10 +31,13 @@ def check_settings(of: Callable[..., Any], settings: Mapping[str, Any]) -> None:
 
 @contextmanager
 def of_a_frame(call: str) -> Iterator[None]:
-    """As `plain_errors`, and rows that are no events are said to be those of a frame.
+    """As `plain_errors`, and rows that are no events, and tables that match little, are said to be those of frames.
 
     `call`: what takes its settings; "": the log lies in files.
     """
+    from shopkeeper.pipeline.preparing.data import of_frames
+
+    before = of_frames.set(bool(call))
     try:
         with plain_errors():
             yield
@@ -45,6 +48,8 @@ def of_a_frame(call: str) -> Iterator[None]:
             f"row {e.first['row']:,} of the frame{e.what}; in all {e.share}: mend or drop them in the frame, or allow "
             f"it with {call}(…, max_rejected_share=…), now {e.allowed}".replace(IN_FILES, "")
         ) from None
+    finally:
+        of_frames.reset(before)
 
 
 def say_rejected(prepared: Prepared) -> None:

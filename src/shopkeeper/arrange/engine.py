@@ -30,7 +30,7 @@ from shopkeeper.arrange.order_numbers import plain_numbers, split_orders
 from shopkeeper.arrange.queries import settle_queries
 from shopkeeper.errors import UserError
 from shopkeeper.ingest.dataset import DatasetConfig
-from shopkeeper.ingest.log import Log, judge, read_log, reasons
+from shopkeeper.ingest.log import Log, judge, read_log
 from shopkeeper.ingest.rows import is_reshaped
 from shopkeeper.ingest.table import one_row_each
 
@@ -67,7 +67,6 @@ def run_engine(
             return _on_spark(engine, config, raw)
         log.info("this machine reads and checks the log (%s), Spark takes it from there", ", ".join(here))
     events = read_log(config, raw, progress)
-    _report(events.rejected, len(events))
     once = one_row_each(events, config.table, config.name) if config.table is not None else {}
     changes = change(events) if change is not None else None
     left_out = {"left_out": events.left_out} if events.left_out else {}
@@ -169,15 +168,7 @@ def _on_spark(engine: Engine, config: DatasetConfig, raw: Path) -> Outcome:
     with engine_spark.session(engine) as spark:
         checked, rejected, kept = engine_spark.read(spark, config, raw)
         judge(rejected, kept, config)
-        _report(rejected, kept)
         arranged, filters = engine_plan.arrange(checked, config.filters, engine_spark.settle)
         if "order_id" in arranged.names:
             arranged.names["order_id"] = plain_numbers(arranged.names["order_id"])
     return Outcome(arranged, rejected, filters, None)
-
-
-def _report(rejected: pa.Table, kept: int) -> None:
-    if len(rejected):
-        log.info("rejected %s of %s rows:", f"{len(rejected):,}", f"{len(rejected) + kept:,}")
-        for column, reason, n in reasons(rejected):
-            log.info("  %8s  %s: %s", f"{n:,}", column, reason)

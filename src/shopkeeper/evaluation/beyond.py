@@ -44,6 +44,7 @@ class Shop:
     available_V: np.ndarray | None
     target_codes: tuple[int, ...]
     filter_seen: bool
+    priced: bool  # whether any target event tells its price: of views alone it is not known what was spent
 
     @classmethod
     def of(cls, split: Split, filter_seen: bool) -> Shop:
@@ -64,6 +65,7 @@ class Shop:
             _flags(prepared, "available"),
             codes,
             filter_seen,
+            _priced(prepared, codes),
         )
 
     def columns(
@@ -111,7 +113,7 @@ class Shop:
 
     def _money(self, requests: Requests, targets: Targets, hits: Hits) -> tuple[np.ndarray | None, np.ndarray | None]:
         """Money spent on each distinct target, all its lines, and its price per unit."""
-        if requests.events.price is None:
+        if not self.priced:
             return None, None
         assert hits.source is not None
         n = len(hits.better)
@@ -137,7 +139,7 @@ class Shop:
         """
         assert hits.source is not None
         events, n = requests.events, len(hits.better)
-        if self.cost_V is not None and events.price is not None:
+        if self.cost_V is not None and self.priced:
             cost = self.cost_V[targets.item]
             each, earned = targets.price(events) - cost, targets.earned(events, cost)
         elif self.margin_V is not None:
@@ -166,6 +168,15 @@ def categories(prepared: Prepared) -> np.ndarray | None:
     flags = np.zeros((prepared.n_items + 1, len(code.dictionary)), np.float32)
     flags[np.asarray(item)[known], code.indices.to_numpy()] = 1.0
     return flags if flags.any() else None
+
+
+def _priced(prepared: Prepared, codes: tuple[int, ...]) -> bool:
+    """Whether any event of these kinds (none: of any) has a price."""
+    events = prepared.events
+    if events.price is None:
+        return False
+    price = events.price[np.isin(events.event_type, codes)] if codes else events.price
+    return bool(np.isfinite(price).any())
 
 
 def _numbers(prepared: Prepared, name: str) -> np.ndarray | None:

@@ -55,12 +55,24 @@ def doubtful(match: Mapping[str, Any]) -> bool:
     return bool(match["what"] != "listed customers" and match["ids"] and not match["found"])
 
 
-def as_line(match: Mapping[str, Any]) -> str:
-    """`articles.csv: 0 of 6 items matched; 6 would but for leading zeros ('007' in the log, '7' there); …`"""
-    text = f"{match['table']}: {match['found']:,} of {match['ids']:,} {match['what']} matched"
+IN_MEMORY = {  # what frames are called that were given beside the log, and the way out there
+    "items": ("items=…", "spell the ids alike in both frames"),
+    "customers": ("users=…", "spell the ids alike in both frames"),
+}
+
+
+def as_line(match: Mapping[str, Any], of_frames: bool = False) -> str:
+    """`articles.csv: 0 of 6 items matched; 6 ids differ by leading zeros only ('007' in the log, '7' …); …`
+
+    `of_frames`: the log was given as a frame, and so were its tables of items and customers.
+    """
+    table, way_out = match["table"], WAY_OUT[match["what"]]
+    if of_frames:
+        table, way_out = IN_MEMORY.get(match["what"], (table, way_out))
+    text = f"{table}: {match['found']:,} of {match['ids']:,} {match['what']} matched"
     for key, difference in (("but_for_zeros", "leading zeros only"), ("but_for_case", "capital letters only")):
         if match[key]:
             text += f"; {match[key]:,} ids differ by {difference}"
     if match["example"]:
         text += " ('{}' in the log, '{}' in the table)".format(*match["example"])
-    return f"{text}; {WAY_OUT[match['what']]}" if doubtful(match) else text
+    return f"{text}; {way_out}" if doubtful(match) else text

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 import shlex
-from collections.abc import Mapping
 from dataclasses import replace
 
 from omegaconf import DictConfig
@@ -18,7 +17,7 @@ from shopkeeper.pipeline import context
 from shopkeeper.pipeline.comparing.commands import train_next
 from shopkeeper.pipeline.forms import form_of
 from shopkeeper.pipeline.forms.form import task_of
-from shopkeeper.pipeline.preparing.data import fetch_raw, prepare_data
+from shopkeeper.pipeline.preparing.data import fetch_raw, prepare_data, say_rejected
 from shopkeeper.pipeline.preparing.split import training_cutoff
 from shopkeeper.pipeline.told import Data, Prepare, TaskSettings, settings
 from shopkeeper.tasks.base import REQUESTS
@@ -33,6 +32,7 @@ def prepare(config: DictConfig) -> None:
     cfg = settings(config, Prepare)
     fetch_raw(cfg)
     prepared = prepare_data(cfg)
+    say_rejected(prepared.path, prepared.fingerprint)
     manifest = prepared.manifest
     log.info("%s: %s events, %s users, %s items in %s", prepared.name, f"{manifest['n_events']:,}",
              f"{prepared.n_users:,}", f"{prepared.n_items:,}", prepared.path)  # fmt: skip
@@ -40,9 +40,6 @@ def prepare(config: DictConfig) -> None:
 
     for line in as_lines(manifest.get("filters") or []):
         log.info("  %s", line)
-    rejected = manifest.get("rejected") or {}
-    for reason, count in rejected.items() if isinstance(rejected, Mapping) else []:
-        log.info("  rejected %s: %s (see rejected.parquet)", count, reason)
     for doubt in manifest.get("id_doubts") or []:
         log.info("  %s", doubt)
     if twice := prepared.observation.get("twice"):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Mapping
+from contextvars import ContextVar
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -21,6 +22,7 @@ from shopkeeper.pipeline.told import Data, Prepare
 from shopkeeper.timeline import iso
 
 log = logging.getLogger(__name__)
+of_frames: ContextVar[bool] = ContextVar("of_frames", default=False)  # of frames in memory, not of files and a config
 
 
 def prepare_data(config: Data, as_of: int | None = None) -> Prepared:
@@ -43,13 +45,26 @@ def prepare_data(config: Data, as_of: int | None = None) -> Prepared:
             if reason:
                 log.info("%s: %s", folder, reason)
                 _make(config, spec, folder, span)
+                if as_of is None:  # as of a cutoff the log is the same
+                    say_rejected(folder, str(read_json(folder / "manifest.json")["fingerprint"]))
     elif (extend := _extends(config)) and as_of is None:
         log.info("extend=%s adds nothing: %s holds all its files already", extend, folder)
     prepared = Prepared.open(folder)
     for match in matches_of(prepared.manifest):
         if doubtful(match):
-            warn_once(as_line(match))
+            warn_once(as_line(match, of_frames.get()))
     return prepared
+
+
+@cache
+def say_rejected(folder: Path, fingerprint: str) -> None:
+    """Once for each dataset as it is (`fingerprint`): how many rows are no events, and why."""
+    manifest = read_json(folder / "manifest.json")
+    if isinstance(rejected := manifest.get("rejected"), Mapping) and rejected:
+        log.info("rejected %s rows, which %s keeps:", f"{manifest['n_rejected']:,}",
+                 context.relative(folder / "rejected.parquet"))  # fmt: skip
+        for reason, n in rejected.items():
+            log.info("  %8s  %s", f"{n:,}", reason)
 
 
 @cache
