@@ -111,6 +111,11 @@ def test_a_run_is_found_by_path_by_model_and_by_what_its_name_begins_with(made: 
         find("sasrek", root)
     with pytest.raises(UserError, match=r"no finished run of model=gru below runs; `\S+ ?\S* model=gru` makes one"):
         latest(root, {"model": "gru"})
+    here = (
+        r"below runs that this verb reads \(those of churn, next_item are none\); `.* dataset=shop model=…` makes one"
+    )
+    with pytest.raises(UserError, match=here):  # not that there is none
+        latest(root, {"dataset": "shop"}, lambda run: False)
 
 
 def test_what_is_typed_beside_a_name_says_which_run_is_meant(

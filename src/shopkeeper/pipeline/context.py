@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import re
 import subprocess
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -22,7 +22,7 @@ from shopkeeper.models.settings import ModelSettings
 from shopkeeper.models.targets import refuse_foreign, targets_in
 from shopkeeper.pipeline.told import Data, Train
 from shopkeeper.shapes import Yaml
-from shopkeeper.tasks.base import REQUESTS
+from shopkeeper.tasks.base import REQUESTS, Task
 from shopkeeper.tasks.find import find_task, own_tasks
 from shopkeeper.timeline import CustomerSpec, SplitSettings, SplitSpec, iso
 
@@ -183,6 +183,18 @@ def split_of(prepared: Prepared, manifest: Mapping[str, Any]) -> Split:
     return split.until_test() if manifest.get("refit") else split
 
 
+def _fits(task: Task, serves: str | Sequence[str | None]) -> bool:
+    """Whether a model that serves tasks (names, or what they are asked of) serves this one."""
+    return task.asks == serves if isinstance(serves, str) else bool({task.name, task.served_by} & set(serves))
+
+
+def _serves(model: str) -> str | list[str | None]:
+    """What tasks a choice of `model` is for, by its file."""
+    said = configuration.written("model", model)
+    found: str | list[str | None] = said.get("tasks") or [said.get("task")]
+    return found
+
+
 def check_task(config: Train) -> None:
     """A model and a task that do not belong together are refused, and a model that only an artifact names."""
     refuse_foreign(config.model.plain, "the composed config", named_targets())
@@ -193,11 +205,12 @@ def check_task(config: Train) -> None:
             f"{', '.join(own_tasks())}"
         )
     serves = model.tasks or [model.task]  # names, or what tasks are asked of
-    fits = task.asks == serves if isinstance(serves, str) else bool({task.name, task.served_by} & set(serves))
-    if not fits:
+    if not _fits(task, serves):
         known = serves if isinstance(serves, str) else ", ".join(map(str, serves))
         said = f"tasks about {known}" if isinstance(serves, str) else f"task={known}"
-        raise UserError(f"model={model.name} is for {said}, not task={task.name}; leave task out or change it")
+        others = [name for name in configuration.names("model") if _fits(task, _serves(name))]
+        way_out = f", or choose a model for it: {', '.join(others)}" if others else " or change it"
+        raise UserError(f"model={model.name} is for {said}, not task={task.name}; leave task out{way_out}")
     if task.asks == REQUESTS and config.dataset.table is not None:
         labels = " or ".join(f"task={name}" for name in config.dataset.table.labels)
         raise UserError(f"dataset={config.dataset.name} is a table of customers without items; use {labels}")

@@ -214,9 +214,12 @@ def latest(root: Path, of: Mapping[str, str], fits: Callable[[Listed], bool] = l
     found = [run for run in listed(root, of) if fits(run)]
     if not found:
         about = _words(of)
+        there = ", ".join(sorted({run.task for run in listed(root, of)}))
+        which = f" that this verb reads (those of {there} are none)" if there else ""
+        example = f"{about} model=…".strip() if there or not about else about
         raise UserError(
-            f"there is no finished run{f' of {about}' if about else ''} below {root}; `{' '.join(program('train'))} "
-            f"{about or 'model=…'}` makes one, `shopkeeper runs` lists those there are"
+            f"there is no finished run{f' of {about}' if about else ''} below {root}{which}; "
+            f"`{' '.join(program('train'))} {example}` makes one, `shopkeeper runs` lists those there are"
         )
     log.info("run: %s, the one trained last", context.relative(found[-1].path))
     return found[-1].path

@@ -62,6 +62,10 @@ def recommend(config: DictConfig) -> None:
     item_ids = prepared.items["item_id"].to_pylist()
     basket = [cfg.basket] if cfg.basket else None
     requests = asked_now([cfg.history], basket, model, split, cfg.placement)
+    if not requests.flat()[0][-1]:
+        log.info(
+            "nothing is known of whoever asks: the list is the same for all such; `history=[…]` tells what was taken"
+        )
     if cfg.category is not None:
         requests = of_category(requests, cfg.category, split)
     seen = bool(run.metrics["filter_seen"]) if cfg.filter_seen is None else cfg.filter_seen
