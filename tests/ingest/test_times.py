@@ -99,8 +99,16 @@ def test_no_zone_is_ahead_by_ninety_nine_hours():
 
 def test_a_time_that_a_spreadsheet_has_rounded_is_no_time():
     """1.76235E+15 microseconds are exact to nearly three hours."""
-    found = {"us": ["1.76235E+15", "1.762351391123456e15"], "ms": ["1.76E+12"], "s": ["9.78693035e+08", "1.5e9"]}
+    found = {"us": ["1.76235E+15", "1.762351391123456e15"], "ms": ["1.76E+12"], "s": ["9.78693035E+08", "1.5E+9"]}
     micros, why = zip(*(to_micros(pa.array(texts), Timestamp(unit=unit)) for unit, texts in found.items()), strict=True)
     assert [bool(w) for w in np.concatenate(why)] == [True, False, True, False, True]
     assert "a spreadsheet has rounded it" in why[0][0]
     assert (micros[0][1], micros[2][0]) == (1_762_351_391_123_456, 978_693_035_000_000)
+
+
+def test_a_time_that_a_program_writes_without_its_zeros_is_read():
+    """Python of a float, Java of a double: every digit that is left out is a 0."""
+    found = {"ns": "1.7623008e+18", "ms": "1.7623008E12"}
+    for unit, text in found.items():
+        micros, why = to_micros(pa.array([text]), Timestamp(unit=unit))
+        assert (micros.tolist(), why.tolist()) == ([1_762_300_800_000_000], [""])

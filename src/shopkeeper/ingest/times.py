@@ -99,8 +99,11 @@ def _from_numbers(column: pa.Array, unit: str | None) -> tuple[np.ndarray, Bad]:
 
 
 def _rounded(text: pl.Series, unit: str) -> np.ndarray:
-    """Which numbers are written as 1.76235E+15, with a last digit worth more than a second: bool (n,)."""
-    parts = text.str.extract_groups(r"^[+-]?\d+(?:\.(\d*))?[eE]\+?(\d{1,2})$").struct.unnest()
+    """Which numbers are written as 1.76235E+15, with a last digit worth more than a second: bool (n,).
+
+    So spreadsheets write them. Programs that leave out zeros alone write 1.7623008e+18 (Python) or 1.7623008E12 (Java).
+    """
+    parts = text.str.extract_groups(r"^[+-]?\d+(?:\.(\d*))?E\+(\d{1,3})$").struct.unnest()
     last = parts["2"].cast(pl.Int64) - parts["1"].fill_null("").str.len_chars().cast(pl.Int64)
     return ((10.0**last) * (UNITS[unit] / 1e6) > 1).fill_null(False).to_numpy()
 
