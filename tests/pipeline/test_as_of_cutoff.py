@@ -13,6 +13,7 @@ import yaml
 from hydra import compose, initialize_config_dir
 
 from shopkeeper.arrange.extend import extend_dataset
+from shopkeeper.customers.build_cohort import SAYS_NOTHING
 from shopkeeper.errors import UserError
 from shopkeeper.pipeline import context
 from shopkeeper.pipeline.forms.cohorts import known_at, windows_of
@@ -206,6 +207,19 @@ def test_cutoffs_at_which_nobody_agrees_are_counted_and_the_others_are_learnt_fr
     left_out = run.manifest["left_out"]["train"]
     assert left_out["cutoffs at which no active customer agreed"] >= 1
     assert left_out["no consent at the cutoff"] > 10
+    assert run.metrics["test"]["log_loss"]["n"] > 10
+
+
+def test_cutoffs_whose_windows_do_not_say_what_is_asked_are_counted_and_the_others_are_learnt_from(shop: Path):
+    file, priced = shop / "raw/log.csv", START + 110 * DAY
+    head, *rows = file.read_text().splitlines()
+    late = [int(row.rpartition(",")[2]) >= priced for row in rows]  # before that no line says what was paid
+    paid = [f"{row},{9 + n % 2 if told else ''}" for n, (row, told) in enumerate(zip(rows, late, strict=True))]
+    file.write_text("\n".join([f"{head},paid", *paid]) + "\n")
+    rules = IDENTITY | {"columns": {**DATASET["columns"], "price": "paid"}}
+    words = ("task=discount_affinity", "task.windows.horizon_days=20", "task.windows.active_days=30", "model=base_rate")
+    run = train_model(config(shop, rules, *words), shop / "run")
+    assert run.manifest["left_out"]["train"][SAYS_NOTHING] > 30
     assert run.metrics["test"]["log_loss"]["n"] > 10
 
 

@@ -34,7 +34,9 @@ SAYS_NOTHING = "customers whose window does not say what is asked"
 
 
 class NobodyAskedError(UserError):
-    """Nobody is active, or no active customer agrees: `left_out` says why, for who asks at other cutoffs, too."""
+    """Nobody is active, agrees, or has a window that says what is asked: `left_out` says why, for who asks at other
+    cutoffs, too.
+    """
 
     def __init__(self, message: str, left_out: Mapping[str, int]) -> None:
         super().__init__(message)
@@ -97,8 +99,8 @@ def build_cohort(
 
     Raises:
         UserError: no time stamps, or a label window beyond the log.
-        NobodyAskedError: at none of the cutoffs anybody is active and agrees (one of several at which nobody does is
-            counted in `left_out`).
+        NobodyAskedError: at none of the cutoffs anybody is active, agrees and has a window that says what is asked (one
+            of several at which nobody does is counted in `left_out`).
     """
     instants = [int(t) for t in np.atleast_1d(np.asarray(cutoffs, np.int64))]
     time = prepared.events.timestamp
@@ -140,9 +142,10 @@ def build_cohort(
         raise NobodyAskedError(nobody, left_out)
     customer, cutoff = np.concatenate(users), np.concatenate(at)
     if not len(customer):
-        raise UserError(
+        raise NobodyAskedError(
             f"no customer's window of {horizon_days:g} days from {iso(instants[-1])} says what is asked; choose "
-            f"another cutoff or a longer horizon_days, or another task: does the log hold what this one is about?"
+            f"another cutoff or a longer horizon_days, or another task: does the log hold what this one is about?",
+            left_out,
         )
     declared = without_lacking(declared, prepared)
     features = features_of(prepared, customer, cutoff, declared)

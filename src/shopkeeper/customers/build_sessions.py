@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 
 from shopkeeper.customers.base import Cohort
-from shopkeeper.customers.build_cohort import features_of
+from shopkeeper.customers.build_cohort import NobodyAskedError, features_of
 from shopkeeper.data.prepared import Prepared
 from shopkeeper.data.requests import Events
 from shopkeeper.data.session_rows import LaidOut
@@ -62,7 +62,8 @@ def build_sessions(
         declared: which features of the customer.
 
     Raises:
-        UserError: a window beyond the log, or no session that is asked about.
+        UserError: a window beyond the log.
+        NobodyAskedError: no session that is asked about.
     """
     e = prepared.events
     if e.timestamp is None:
@@ -96,9 +97,10 @@ def build_sessions(
             here &= kept
     chosen = _agreeing(prepared, order, first, length, np.flatnonzero(here), after, left_out)
     if not len(chosen):
-        raise UserError(
+        raise NobodyAskedError(
             f"no session of {after} events or more without a purchase begins in {horizon_days:g} days from "
-            f"{', '.join(iso(t) for t in starts[-3:])}; choose a longer horizon_days, or fewer task.after_events"
+            f"{', '.join(iso(t) for t in starts[-3:])}; choose a longer horizon_days, or fewer task.after_events",
+            left_out,
         )
     asked = order[first[chosen] + after - 1]
     chosen = chosen[np.argsort(asked, kind="stable")]

@@ -112,6 +112,7 @@ def audit_cohorts(
     Raises:
         AuditError: naming the features, labels or customers that change.
     """
+    from shopkeeper.customers.build_cohort import SAYS_NOTHING
     from shopkeeper.splits.perturb import perturb_after
 
     cutoff = int(cohort[judged].cutoff.min())
@@ -124,8 +125,10 @@ def audit_cohorts(
         changed = {id(p): perturb_after(p, cutoff, grow=False) for p in known[part]}
         other[part] = build([changed[id(p)] for p in known[part]], windows, cutoffs)
         if min(cutoffs) <= cutoff:
-            consent = any(p.consent is not None for p in known[part])
-            found += _differences(part, cohort[part], other[part], part == judged, consent)
+            chosen = any(p.consent is not None for p in known[part]) or any(
+                SAYS_NOTHING in of.left_out for of in (cohort[part], other[part])
+            )
+            found += _differences(part, cohort[part], other[part], part == judged, chosen)
     if found:
         then = "Mend the cohort or the feature: only what lies strictly before the cutoff is known"
         found = [f"{violation} when events after {iso(cutoff)} change" for violation in found]
@@ -133,14 +136,15 @@ def audit_cohorts(
     return other
 
 
-def _differences(part: str, old: Cohort, new: Cohort, judged: bool, consent: bool) -> list[str]:
+def _differences(part: str, old: Cohort, new: Cohort, judged: bool, chosen: bool) -> list[str]:
     """What of a cohort changes: customers, features and, unless they are the future, labels.
 
-    Who withdraws consent inside the label window is left out, so with consent only those in both are compared.
+    `chosen`: the label window says who is left out (who withdraws consent in it, or whose does not say what is asked);
+    then only those in both are compared.
     """
     here = there = np.arange(len(old))
     pairs = [np.stack([c.cutoff, c.customer.astype(np.int64)], axis=1) for c in (old, new)]
-    if judged and consent:
+    if judged and chosen:
         assert len(np.unique(old.cutoff)) == 1  # the part that is judged has one cutoff
         who, again = (c.customer.astype(np.int64) for c in (old, new))
         if old.subject is not None and new.subject is not None:

@@ -12,7 +12,7 @@ import pytest
 
 from house import House
 from shopkeeper.customers.base import Cohort
-from shopkeeper.customers.build_cohort import join_cohorts
+from shopkeeper.customers.build_cohort import NobodyAskedError, join_cohorts
 from shopkeeper.customers.build_sessions import audit_sessions, build_sessions, open_sessions
 from shopkeeper.customers.folds import rows_of
 from shopkeeper.data.consent import Consent
@@ -143,7 +143,7 @@ def test_a_session_is_asked_about_once_though_windows_overlap_and_rows_stay_rows
     assert len(join_cohorts([(prepared, cohort), (prepared, cohort)]).session) == 6  # type: ignore[arg-type]
     with pytest.raises(UserError, match="end after the log is complete"):
         build_sessions(prepared, [BEGIN], 30.0, **ASKED)
-    with pytest.raises(UserError, match="no session of 9 events or more without a purchase begins in 1 days"):
+    with pytest.raises(NobodyAskedError, match="no session of 9 events or more without a purchase begins in 1 days"):
         asked(prepared, after=9)
 
 
