@@ -69,7 +69,7 @@ def test_halves_money_and_baskets_stand_beneath_the_ranking_in_80_columns(tmp_pa
     text = first_table(split)
     block = text.split("\n\n")[1].splitlines()
     assert " ".join(block[:2]).startswith("Baskets of 1.00 items; 50 % (")
-    assert "of what was taken had been bought before." in " ".join(block[:2])
+    assert "of what was taken had been taken before." in " ".join(block[:2])
     header = next(line for line in block if line.startswith("model"))
     assert header.split() == ["model", "ndcg_repeat@2", "ndcg_explore@2", "revenue@2"]
     repeats = next(line for line in block if line.startswith("repeats"))
@@ -81,11 +81,11 @@ def test_what_the_data_do_not_have_is_not_there(tmp_path: Path) -> None:
     n = len(AGAIN + NEW)
     bare = first_table(shop(tmp_path / "bare"))
     assert "50 % (" in bare
-    assert "of what was taken had been bought before" in bare
+    assert "of what was taken had been taken before" in bare
     assert "revenue" not in bare
     assert "Baskets" not in bare
     once = first_table(shop(tmp_path / "once"), filter_seen=True)  # where nothing is bought again
-    assert "bought before" not in once
+    assert "taken before" not in once
     assert "ndcg_explore" not in once
     assert "revenue@2" in first_table(shop(tmp_path / "priced", price=[[1.0] * 4] * n), filter_seen=True)
 

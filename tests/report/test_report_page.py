@@ -228,7 +228,7 @@ def test_halves_and_what_was_asked_for_stand_beneath_the_first_table(page: Path)
     text = page.read_text(encoding="utf-8")
     board = text[text.index('id="board-next_item"') :]
     board = board[: board.index("</section>")]
-    assert "of what was taken had been bought before" in board
+    assert "of what was taken had been taken before" in board
     assert board.index('class="board"') < board.index("Repeat half of NDCG@10") < board.index("Every pair compared")
     assert "Explore half of NDCG@10" in board
     assert "Revenue@10" not in board  # this shop has no prices

@@ -15,7 +15,7 @@ OWN_NAMES = {
     "ndcg_repeat": "repeat half of NDCG",
     "ndcg_explore": "explore half of NDCG",
     "basket_size": "basket size",
-    "bought_before": "share bought before",
+    "bought_before": "share taken before",
     "ece_if_calibrated": "ECE of perfect probabilities",
     "base_rate": "base rate",
     "lift_quality": "lift quality",
