@@ -193,6 +193,7 @@ def test_it_says_what_it_is_and_has_what_that_promises(name: str, model: Any):
     )
     assert isinstance(model, contract)
     assert name.startswith("oracle") == bool(about.oracle)
+    assert not about.chooses or callable(model.choose)
     assert bool(list(model.folder_of_this_test.rglob("step-*"))) == about.resumes
 
 

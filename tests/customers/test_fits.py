@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +11,10 @@ import pytest
 
 from house import House
 from pipeline.test_own_task import rows
+from shopkeeper.customers import blend
+from shopkeeper.customers.blend import WITH, WITHOUT
 from shopkeeper.customers.lightgbm import LightGBM
+from shopkeeper.pipeline.forms.learn import learn
 from shopkeeper.pipeline.tune import tune_model
 
 SMALL = ("dataset=rhythm", "split=temporal", "model=lightgbm", "model.min_positives=1", "model.min_data_in_leaf=2",
@@ -74,3 +78,30 @@ def test_checkpoints_of_another_task_other_windows_or_other_features_are_others(
         for features in ("usual", "rich")
     ]
     assert len({checkpoint_folder(cfg, each) for each in (facts, {**facts, "task": "next_item"}, *of_customers)}) == 9
+
+
+@pytest.mark.parametrize("carry", [True, False])
+def test_what_validation_chose_is_kept_for_test_also_where_validation_is_not_asked_for(
+    house: House, monkeypatch: pytest.MonkeyPatch, carry: bool
+):
+    judged = []
+
+    def borne_out(cohort: Any, *answers: Any) -> tuple[bool, float, float]:
+        judged.append(int(cohort.cutoff.max()))
+        return carry, 0.6, 0.5
+
+    monkeypatch.setattr(blend, "borne_out", borne_out)
+    others = ("lightgbm", "extra_trees", "hazard", "two_part", "bg_nbd", "pareto_nbd")
+    words = ("dataset=rhythm", "split=temporal", "model=blend", "model.folds=2", "audit=full",
+             "model.members.logistic.min_positives=1", *(f"model.members.{name}=null" for name in others))  # fmt: skip
+    run = house.train("run", *words)
+    kept = WITH if carry else WITHOUT
+    figures = {"log_loss_with_season": 0.5, "log_loss_without_season": 0.6}
+    assert run.metrics["auto"] == {"validation": {"candidate": kept, **figures}, "test": {"candidate": kept}}
+    assert (run.model().year is not None) == carry
+    with ExitStack() as held:
+        alone = learn(house.config("train", *words), ("test",), lambda *_: None, held)
+    assert alone.metrics["auto"] == {"test": {"candidate": kept}}
+    assert alone.tables["test"]["probability"].equals(run.table("test")["probability"])
+    assert len(judged) == 2  # an audit keeps to what was chosen, too
+    assert len(set(judged)) == 1

@@ -50,7 +50,7 @@ MODELS = {
     "two_part": (TwoPart, ("orders", "spend")),
     "quantile_trees": (lambda: QuantileTrees(max_trees=15), ("next_order",)),
     "bg_nbd": (BGNBDModel, tuple(TASKS)),
-    "blend": (lambda: Blend(TOGETHER, folds=2), ("churn", "propensity", "orders", "spend")),
+    "blend": (lambda: Blend(TOGETHER, folds=2, season=True), ("churn", "propensity", "orders", "spend")),
     "blend with a network": (lambda: Blend({**TOGETHER, "gru": NETWORK}, folds=2), ("churn", "spend")),
     "pareto_nbd": (lambda: ParetoNBDModel(most_customers=150), tuple(TASKS)),
 }

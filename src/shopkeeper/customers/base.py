@@ -6,9 +6,9 @@ Shapes: n rows (customer, cutoff), F features.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Protocol, runtime_checkable
+from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 
@@ -57,9 +57,21 @@ class Cohort:
     session: np.ndarray | None = None  # int64 (n, K): rows of `events` that begin the session that is asked about
     gap_minutes: float | None = None  # … of silence end it, where the log does not say which session a row is of
     answers: str = PROBABILITIES  # what is asked for: that a label is 1, or the counts, amounts or days that labels are
+    newest: int = (
+        0  # `events` from this row on are the whole log as it is known last; those before it, as known earlier
+    )
 
     def __len__(self) -> int:
         return len(self.customer)
+
+    @property
+    def newest_log(self) -> Events:
+        """The whole log once, where cohorts were joined that each came with the log as it was known then."""
+        if not self.newest:
+            return self.events
+        rows = slice(self.newest, None)
+        columns: dict[str, Any] = {name: None if c is None else c[rows] for name, c in vars(self.events).items()}
+        return replace(self.events, **columns)
 
 
 @dataclass(frozen=True)
@@ -107,6 +119,13 @@ class CustomerModel(Protocol):
 
     def load(self, folder: Path) -> None:
         """Read what `save` wrote."""
+
+
+class Chooses(CustomerModel, Protocol):
+    """One whose `about.chooses` says so: it is fitted with each of its candidates, unless `Fit.chosen` names one."""
+
+    def choose(self, cohort: Cohort) -> Learned:
+        """Keep the candidate that a later, labelled cohort bears out: `chosen`, for `Fit.chosen`, and the figures."""
 
 
 class NeedsDataset(CustomerModel, Protocol):

@@ -10,10 +10,10 @@ equal weights cost nothing, all others a little. Amounts are then drawn apart, $
 absolute error is least, the factor with which the sum stays as it is, so that those who hardly buy are told what most
 of them do without a loss of the total. On the same answers intervals are learnt (`correction/conformal.py`): they hold
 nearly what they promise, not exactly, since the weights were learnt on these rows, too. What is said of a window
-follows the shop's season (`programs/season.py`). A member may be a network, trained anew for each fold. A bundle runs
-each member's program, that of one network as a graph; intervals `score` alone says. D. Wolpert, Stacked generalization,
-Neural Networks 5 (1992); L. Breiman, Stacked regressions, Machine Learning 24 (1996), for weights that are not
-negative.
+follows the shop's season (`programs/season.py`) where validation bears that out. A member may be a network, trained
+anew for each fold. A bundle runs each member's program, that of one network as a graph; intervals `score` alone says.
+D. Wolpert, Stacked generalization, Neural Networks 5 (1992); L. Breiman, Stacked regressions, Machine Learning 24
+(1996), for weights that are not negative.
 
 Shapes: n rows, K members.
 """
@@ -30,12 +30,12 @@ import numpy as np
 
 from shopkeeper.customers.base import Cohort, Predictions
 from shopkeeper.customers.correction.conformal import Conformal, conformal_from, fit_conformal
-from shopkeeper.customers.correction.season import season_of
+from shopkeeper.customers.correction.season import borne_out, season_of
 from shopkeeper.customers.folds import folds_by_customer, rows_of
 from shopkeeper.customers.state import labels_of, read_state, with_blanks, write_state
 from shopkeeper.data.prepared import Prepared
-from shopkeeper.errors import UserError, check, check_kinds, whole
-from shopkeeper.models.about import AMOUNTS, COUNTS, CUSTOMERS, PROBABILITIES, About
+from shopkeeper.errors import UserError, check, check_kinds, one_of, whole
+from shopkeeper.models.about import AMOUNTS, COUNTS, CUSTOMERS, PROBABILITIES, About, Learned
 from shopkeeper.models.fit import Fit
 from shopkeeper.models.make import make
 from shopkeeper.programs.base import GRAPH, Exportable, Program
@@ -46,6 +46,7 @@ from shopkeeper.shapes import Yaml
 KEYS = ("members", "weight", "offset", "power", "factor", "year", "spread", "answers", "untrainable")
 MIXED = (PROBABILITIES, COUNTS, AMOUNTS)
 MOST_POWER = 2.0
+AUTO, WITH, WITHOUT = "auto", "with season", "without season"
 PULL = 1e-3  # what a weight that is off by 1 costs, in units of the loss
 
 
@@ -55,11 +56,13 @@ class Blend:
     Args:
         members: settings of each model; null leaves one out.
         folds: of customers, where there is no later cohort.
-        season: whether answers are carried to what the window asked about is going to bring to the shop.
+        season: whether answers are carried to what the window asked about is going to bring to the shop; auto: where
+            that is surely better on validation (`choose`), and not before validation has been asked.
     """
 
-    def __init__(self, members: Mapping[str, Yaml | None], folds: int = 5, season: bool = True) -> None:
-        check({"folds": folds}, {"folds": whole(2)}, "model.")
+    def __init__(self, members: Mapping[str, Yaml | None], folds: int = 5, season: bool | str = AUTO) -> None:
+        told = {"folds": folds, "season": season}
+        check(told, {"folds": whole(2), "season": one_of("auto", True, False)}, "model.")
         self.settings: dict[str, dict[str, Any]] = {}
         for name, settings in members.items():
             try:
@@ -86,6 +89,7 @@ class Blend:
         self.power, self.factor = 1.0, 1.0  # of amounts
         self.spread: Conformal | None = None  # of counts and amounts
         self.year: Season | None = None
+        self.carries = season is True
         self.answers = PROBABILITIES
         self.untrainable = "not fitted"
 
@@ -99,24 +103,27 @@ class Blend:
             also=tuple(answers[1:]),
             reads=tuple(dict.fromkeys(column for a in found for column in a.reads)),
             needs=tuple(dict.fromkeys(need for a in found for need in a.needs)),
-            reads_instant=self.season or any(a.reads_instant for a in found),
+            chooses=self.season == AUTO,
+            reads_instant=self.season is not False or any(a.reads_instant for a in found),
         )
 
     def bind(self, prepared: Prepared) -> None:
         """For members that need it."""
         self.prepared = prepared
 
-    def fit(self, train: Cohort, calibration: Cohort | None, fit: Fit) -> None:
-        """Fit the members, and weigh them."""
+    def fit(self, train: Cohort, calibration: Cohort | None, fit: Fit) -> Learned:
+        """Fit the members, and weigh them; whether answers are carried, `Fit.chosen` or `choose` says of `auto`."""
+        learned = Learned(chosen=fit.chosen if self.season == AUTO else "")
+        self.carries = self.season is True or learned.chosen == WITH
         self.answers, self.members, self.untrainable, self.spread = train.answers, {}, "", None
         # A network's begins anew after a kill; what is held out are the blend's answers: none is calibrated on them
-        fit = replace(fit, folder=None, held_out=None, progress=False, log=lambda *_: None)
+        fit = replace(fit, folder=None, held_out=None, chosen="", progress=False, log=lambda *_: None)
         names = [n for n, s in self.settings.items() if train.answers in (make(s).about.answers, *make(s).about.also)]
         for name in names:
             model = self._fitted(name, train, fit)
             if model.untrainable:
                 self.untrainable = f"{name}: {model.untrainable}"
-                return
+                return learned
             self.members[name] = model
         if calibration is not None:
             label, said_nK = labels_of(calibration), self._said(self.members, calibration)
@@ -126,7 +133,7 @@ class Blend:
                 fold = {name: self._fitted(name, rows_of(train, some), fit) for name in names}
                 if blank := [name for name, model in fold.items() if model.untrainable]:
                     self.untrainable = f"{blank[0]}: too few rows for {self.folds} folds of customers"
-                    return
+                    return learned
                 said_nK[others] = self._said(fold, rows_of(train, others))
         known = ~np.isnan(said_nK).any(axis=1)
         self.weight, self.offset = weigh(said_nK[known], label[known], self.answers)
@@ -136,6 +143,20 @@ class Blend:
         self.year = season_of(train if calibration is None else calibration) if self.season else None
         if self.answers != PROBABILITIES:
             self.spread = fit_conformal(self._mixed(said_nK[known]), label[known], self.answers == COUNTS)
+        return learned
+
+    def choose(self, cohort: Cohort) -> Learned:
+        """Carry answers from here on where those to a later, labelled cohort are surely better carried."""
+        if self.untrainable or self.year is None:
+            self.carries = False
+            return Learned(chosen=WITHOUT)
+        self.carries = False
+        as_said = self.predict(cohort).value
+        self.carries = True
+        self.carries, plain, carried = borne_out(cohort, as_said, self.predict(cohort).value)
+        loss = "log_loss" if self.answers == PROBABILITIES else "poisson_deviance"
+        figures = {f"{loss}_{WITH.replace(' ', '_')}": carried, f"{loss}_{WITHOUT.replace(' ', '_')}": plain}
+        return Learned(chosen=WITH if self.carries else WITHOUT, settings=figures)
 
     def predict(self, cohort: Cohort) -> Predictions:
         """The weighed answers; blank where a member's is."""
@@ -179,7 +200,7 @@ class Blend:
                 arrays[f"{k}/max_length"] = np.array([part.max_length])
         arrays["scorers"] = np.array([part.scorer for part in parts])
         arrays["calibrators"] = np.array([json.dumps(part.calibrator) for part in parts])
-        year = None if self.year is None else self.year.as_json()
+        year = self._year()
         for part in parts:
             if part.scorer == GRAPH:
                 told = {"module": part.module, "inputs": part.inputs, "known": part.known}
@@ -194,7 +215,7 @@ class Blend:
             "offset": self.offset,
             "power": self.power,
             "factor": self.factor,
-            "year": None if self.year is None else self.year.as_json(),
+            "year": self._year(),
             "spread": None if self.spread is None else self.spread.as_json(),
             "answers": self.answers,
             "untrainable": self.untrainable,
@@ -209,6 +230,7 @@ class Blend:
         self.weight, self.offset = np.array(state["weight"], np.float64), float(state["offset"])
         self.power, self.factor = float(state["power"]), float(state["factor"])
         self.year = None if state["year"] is None else season_from(state["year"])
+        self.carries = self.year is not None
         self.spread = None if state["spread"] is None else conformal_from(state["spread"])
         self.answers, self.untrainable = str(state["answers"]), str(state["untrainable"])
         self.members = {}
@@ -225,8 +247,11 @@ class Blend:
         model.fit(train, None, fit)
         return model
 
+    def _year(self) -> dict[str, Any] | None:
+        return self.year.as_json() if self.year is not None and self.carries else None
+
     def _carried(self, value: np.ndarray, cohort: Cohort) -> np.ndarray:
-        if self.year is None:
+        if self.year is None or not self.carries:
             return value
         nothing = cohort.of_nothing if cohort.answers == PROBABILITIES else None
         return self.year.carried(value, cohort.cutoff, cohort.horizon_days, nothing)

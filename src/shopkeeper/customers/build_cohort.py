@@ -265,13 +265,14 @@ def join_cohorts(parts: Sequence[tuple[Prepared, Cohort]]) -> Cohort:
         return parts[0][1]
     names = parts[-1][0].items["item_id"].combine_chunks()
     columns: dict[str, list[np.ndarray]] = {}
-    start, end, before = [], [], 0
+    start, end, before, newest = [], [], 0, 0
     for prepared, cohort in parts:
         ids = pc.fill_null(pc.index_in(prepared.items["item_id"].combine_chunks(), value_set=names), -1)
         number = np.concatenate([[0], ids.to_numpy(zero_copy_only=False) + 1]).astype(np.int32)
         for column, values in vars(cohort.events).items():
             if values is not None:
                 columns.setdefault(column, []).append(number[values] if column == "item" else values)
+        newest = before + cohort.newest
         start.append(cohort.start + before)
         end.append(cohort.end + before)
         before += len(cohort.events.item)
@@ -289,6 +290,7 @@ def join_cohorts(parts: Sequence[tuple[Prepared, Cohort]]) -> Cohort:
         events=Events(**{name: np.concatenate(values) for name, values in columns.items()}),
         start=np.concatenate(start),
         end=np.concatenate(end),
+        newest=newest,
         label=None if cohorts[0].label is None else joined("label"),
         further={
             name: Further(np.concatenate([c.further[name].label for c in cohorts]), one.answers)

@@ -50,6 +50,7 @@ class About:
     )
     further: bool = False  # whether a customer model learns further tasks at once, from `Cohort.further`
     reads_instant: bool = False  # reads Requests.instant: stands on its own leaderboard
+    chooses: bool = False  # a customer model's `choose(cohort)` keeps the candidate that validation bears out
     resumes: bool = False  # trains in epochs and keeps checkpoints in Fit.folder
     starts_warm: bool = False  # reads Fit.init_from, a run of its own
     starts_from: tuple[str, ...] = ()  # or, of a customer model, a run of one of these targets: a recommender's encoder
@@ -80,7 +81,9 @@ class Learned:
     plan: Mapping[str, Any] | None = None  # how the arithmetic was carried out: what makes the run again
     history: Sequence[Mapping[str, float]] = field(default=())  # a row per epoch, those before a resume included
     chosen: str = ""  # which of several candidates validation chose
-    settings: Mapping[str, Any] = field(default_factory=dict)  # what those that said `auto` have become, by name
+    settings: Mapping[str, Any] = field(
+        default_factory=dict
+    )  # what those that said `auto` have become, and figures by which
 
     @property
     def left_open(self) -> dict[str, Any]:

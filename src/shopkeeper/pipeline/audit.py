@@ -79,11 +79,13 @@ def audit_customer_model(
     judged: str,
     build: Build,
     fitted: Callable[[Mapping[str, Cohort], Fit], Any],
+    chosen: str = "",
 ) -> None:
     """The same for a customer model that was fitted for a part: it knows nothing from that part's cutoff on.
 
     With `audit=full` all cohorts are built (`build`) from a log with another future, and a new model is fitted for the
-    part in the way in which this one was (`fitted`); on the cohort that it is judged by, both must say the same.
+    part in the way in which this one was (`fitted`), with the candidate that validation chose (`chosen`); on the cohort
+    that it is judged by, both must say the same.
     """
     from shopkeeper.evaluation.alarms.model_audit import audit_predictions, same_predictions
 
@@ -92,7 +94,7 @@ def audit_customer_model(
     if cfg.audit != "full":
         return
     other = audit_cohorts(cfg, known, windows, cohort, judged, build)
-    fit = Fit(seed=cfg.seed, trainer=replace(cfg.trainer, devices=1), progress=False)
+    fit = Fit(seed=cfg.seed, chosen=chosen, trainer=replace(cfg.trainer, devices=1), progress=False)
     same_predictions(
         model, fitted(other, fit), name, cohort[judged], f"{part}, from {iso(int(cohort[judged].cutoff.min()))} on"
     )

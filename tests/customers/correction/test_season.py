@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -11,16 +12,17 @@ import pytest
 
 from customers.toyshop import CUTOFFS, toy_shop
 from shopkeeper.customers.base import Cohort
-from shopkeeper.customers.blend import drawn_apart
-from shopkeeper.customers.build_cohort import as_it_is, build_cohort
-from shopkeeper.customers.correction.season import season_of, totals_until
+from shopkeeper.customers.blend import WITH, WITHOUT, Blend, drawn_apart
+from shopkeeper.customers.build_cohort import as_it_is, build_cohort, join_cohorts
+from shopkeeper.customers.correction.season import FEWEST, borne_out, season_of, totals_until
 from shopkeeper.customers.window import MONEY, ORDERS
 from shopkeeper.data.prepared import Prepared
 from shopkeeper.data.requests import Events
-from shopkeeper.models.about import AMOUNTS
+from shopkeeper.models.about import AMOUNTS, COUNTS
+from shopkeeper.models.fit import Fit
 from shopkeeper.programs.season import Season, expected_ratio, season_from
 from shopkeeper.schema import EVENT_CODE, MICROSECONDS_PER_DAY
-from tiny import DAY
+from tiny import DAY, tiny_prepared
 
 
 def year(day: np.ndarray) -> np.ndarray:
@@ -153,3 +155,79 @@ def test_amounts_are_drawn_apart_as_far_as_it_helps_and_their_sum_stays():
     assert np.abs(apart - label).mean() < np.abs(mean - label).mean()
     assert drawn_apart(mean, mean) == (1.0, 1.0)  # already right
     assert drawn_apart(np.zeros(3), np.ones(3)) == (1.0, 1.0)
+
+
+def test_a_log_as_it_is_known_at_several_cutoffs_counts_once(shop: Prepared):
+    parts = [build_cohort(shop, t, 60, 90) for t in CUTOFFS]
+    both = join_cohorts([(shop, join_cohorts([(shop, part) for part in parts[:2]])), (shop, parts[2])])
+    assert learnt(both).as_json() == learnt(build_cohort(shop, CUTOFFS, 60, 90)).as_json()
+
+
+def won_in(path: Path, seasonal: bool) -> Prepared:
+    """Two years of customers who order about every 40 days.
+
+    Either all were there from the first day on and order four times as often in winter, or they come as years go by,
+    many in winter, few in summer, and order evenly.
+    """
+    rng = np.random.default_rng(3)
+    winter = np.cos(2 * np.pi * np.arange(760) / 365.25)
+    often = np.exp(np.log(4) / 2 * winter) if seasonal else np.ones(760)
+    coming = np.exp(np.log(20) / 2 * winter)
+    days = []
+    for _ in range(400 if seasonal else 1000):
+        first = 0 if seasonal else int(rng.choice(760, p=coming / coming.sum()))
+        gone = 760 if seasonal else first + rng.exponential(120)
+        ordered = [first, *(first + 1 + np.flatnonzero(rng.random(759 - first) < often[first + 1 :] / 40))]
+        days.append([d for d in ordered if d <= gone])
+    days[0][-1] = 759
+    times = [[int((d + 0.5) * DAY) for d in one] for one in days]
+    return tiny_prepared(path, [[1] * len(one) for one in days], times, columns={}, n_items=1)[0]
+
+
+LOGISTIC = {"name": "logistic", "target": "shopkeeper.customers.logistic.Logistic", "min_positives": 5}
+TREES = {"name": "lightgbm", "target": "shopkeeper.customers.lightgbm.LightGBM", "max_trees": 20, "min_positives": 5}
+COUNT: dict[str, Any] = {"truth": as_it_is, "of": ORDERS, "answers": COUNTS}
+
+
+@pytest.mark.parametrize("told", [{}, COUNT])
+@pytest.mark.parametrize("seasonal", [True, False])
+def test_answers_are_carried_where_validation_bears_it_out(tmp_path: Path, seasonal: bool, told: dict[str, Any]):
+    log = won_in(tmp_path / "shop", seasonal)
+    summer, winter = [(365 + d) * DAY for d in (90, 120, 150, 180)], (365 + 300) * DAY
+    train, later = build_cohort(log, summer, 60, 120, **told), build_cohort(log, winter, 60, 120, **told)
+    blend = Blend({"logistic": LOGISTIC, "lightgbm": TREES}, folds=2)
+    assert blend.about.chooses
+    blend.fit(train, None, Fit(seed=1))
+    as_said = blend.predict(later).value  # nothing has borne anything out yet
+    kept = blend.choose(later)
+    carried, plain = kept.settings.values()
+    assert kept.chosen == (WITH if seasonal else WITHOUT)
+    assert (carried < plain) == seasonal
+    found = blend.predict(later).value
+    assert np.array_equal(found, as_said) != seasonal
+    assert (blend.program(False).season is not None) == seasonal
+
+    again = Blend({"logistic": LOGISTIC, "lightgbm": TREES}, folds=2)
+    blend.save(tmp_path / "run")
+    again.load(tmp_path / "run")
+    np.testing.assert_array_equal(again.predict(later).value, found)
+    assert again.fit(train, None, Fit(seed=1, chosen=kept.chosen)).chosen == kept.chosen  # as for test, and by an audit
+    np.testing.assert_array_equal(again.predict(later).value, found)
+
+
+def test_a_gain_that_may_be_chance_or_of_few_customers_bears_nothing_out(shop: Prepared):
+    cohort = build_cohort(shop, CUTOFFS[0], 60, 90)
+    n, rng = 2 * FEWEST, np.random.default_rng(0)
+    label = (np.arange(n) % 2).astype(np.float64)
+    asked = replace(cohort, customer=np.arange(n, dtype=np.int32), label=label)
+    half, better = np.full(n, 0.5), np.where(label > 0, 0.6, 0.4)
+    assert borne_out(asked, half, better) == (True, pytest.approx(np.log(2)), pytest.approx(-np.log(0.6)))
+    assert not borne_out(asked, better, half)[0]
+    assert not borne_out(asked, half, half)[0]
+    assert not borne_out(asked, half, np.where(rng.random(n) < 0.51, better, 1 - better))[0]
+    some = slice(0, FEWEST - 2)
+    few = replace(asked, customer=asked.customer[some], label=label[some])
+    assert not borne_out(few, half[some], better[some])[0]
+    twice = replace(asked, customer=asked.customer // 4)  # rows are many, customers are few
+    assert not borne_out(twice, half, better)[0]
+    assert np.isnan(borne_out(asked, np.full(n, np.nan), half)[1])

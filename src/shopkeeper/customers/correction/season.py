@@ -1,6 +1,7 @@
 """What a shop's year is, learnt from a labelled cohort: its days, and what the windows brought that models learn from.
 
-What is then expected of a window, and how answers follow it, is in `programs/season.py`, for bundles too.
+What is then expected of a window, and how answers follow it, is in `programs/season.py`, for bundles too. Orders of the
+whole shop also rise and fall with customers who are won and lost, and then it misleads: a later cohort tells.
 """
 
 from __future__ import annotations
@@ -11,10 +12,13 @@ from shopkeeper.customers.base import Cohort
 from shopkeeper.customers.window import LINES, MONEY, NEW, ORDERS, RETURNS
 from shopkeeper.data.requests import Events
 from shopkeeper.features.customer.block import MONEY_UNIT, money_of
-from shopkeeper.models.about import AMOUNTS
+from shopkeeper.metrics.classification import log_loss_rows
+from shopkeeper.metrics.value import poisson_deviance_rows
+from shopkeeper.models.about import AMOUNTS, PROBABILITIES
 from shopkeeper.programs.season import BEFORE, FEWEST_WEEKS, MOST, WEEK, Season
 from shopkeeper.schema import EVENT_CODE, MICROSECONDS_PER_DAY
 
+FEWEST = 100  # customers who can bear out that answers are better carried
 FOLLOW = (LINES, ORDERS, MONEY, RETURNS, NEW)  # what grows with the number of orders
 
 
@@ -52,16 +56,38 @@ def season_of(cohort: Cohort) -> Season | None:
     of = MONEY if cohort.answers == AMOUNTS else ORDERS
     horizon = round(cohort.horizon_days * MICROSECONDS_PER_DAY)
     until = int(cohort.cutoff.max()) + horizon
+    log = cohort.newest_log
     seen, rows = [], []
     for cutoff, n in zip(*np.unique(cohort.cutoff, return_counts=True), strict=True):
-        before, both = (totals_until(cohort.events, t, of) for t in (int(cutoff), int(cutoff) + horizon))
+        before, both = (totals_until(log, t, of) for t in (int(cutoff), int(cutoff) + horizon))
         came, was = float(both.sum() - before.sum()) / cohort.horizon_days, float(before[-BEFORE:].sum())
         was /= max(min(len(before), BEFORE), 1)
         if len(before) >= WEEK * FEWEST_WEEKS / 2 and was > 0 and came > 0:
             seen.append(float(np.clip(np.log(came / was), -np.log(MOST), np.log(MOST))))
             rows.append(int(n))
     learnt = float(np.average(seen, weights=rows)) if seen else 0.0
-    return Season(totals_until(cohort.events, until, of), until, learnt)
+    return Season(totals_until(log, until, of), until, learnt)
+
+
+def borne_out(cohort: Cohort, as_said: np.ndarray, carried: np.ndarray) -> tuple[bool, float, float]:
+    """Whether answers (n,) are surely better carried on a labelled cohort, and the mean loss of each, uncarried first.
+
+    Log loss of probabilities, else Poisson deviance: the headlines of tasks. To carry nothing is simpler, so that a
+    gain must exceed its standard error over customers, and there must be `FEWEST` of them. That error knows nothing of
+    chance that all customers share, such as weather: one window is one year's.
+    """
+    assert cohort.label is not None
+    loss = log_loss_rows if cohort.answers == PROBABILITIES else poisson_deviance_rows
+    known = ~np.isnan(as_said) & ~np.isnan(carried)
+    plain, other = (loss(cohort.label[known], said[known]) for said in (as_said, carried))
+    people, person = np.unique(cohort.customer[known], return_inverse=True)
+    if not len(people):
+        return False, np.nan, np.nan
+    gain = plain - other
+    # One customer with several rows is nearly one row: sums of customers are what is drawn independently
+    apart = np.bincount(person, gain - gain.mean())
+    surely = bool(gain.mean() > np.sqrt((apart**2).sum()) / len(gain))
+    return surely and len(people) >= FEWEST, float(plain.mean()), float(other.mean())
 
 
 def _some(column: np.ndarray | None, row: np.ndarray) -> np.ndarray | None:

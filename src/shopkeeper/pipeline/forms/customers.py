@@ -28,7 +28,7 @@ from shopkeeper.data.session_rows import none_goes_on
 from shopkeeper.data.split import Split
 from shopkeeper.features.customer.known import lacking
 from shopkeeper.locks import alone
-from shopkeeper.models.about import About, Learned
+from shopkeeper.models.about import About, Learned, in_words
 from shopkeeper.models.fit import Fit
 from shopkeeper.pipeline import context
 from shopkeeper.pipeline.forms.cohorts import (
@@ -112,11 +112,12 @@ def ask(cfg: Train, parts: tuple[str, ...], about: About) -> Asked:
 
 
 def further(cfg: Train, asked: Asked, fit: Fit, learned: Learned, held: ExitStack) -> tuple[Asked, Fit]:
-    """Only the calibration differs for the next part: its curve has been told, its epochs lie in the checkpoint.
+    """Only the calibration differs for the next part: its curve has been told, its epochs lie in the checkpoint, and
+    the candidate that validation chose is kept.
 
     With `evaluation.refit` the data differ, and it is trained in a place of its own.
     """
-    again = replace(fit, log=lambda *_: None, trainer=replace(fit.trainer, resume=True))
+    again = replace(fit, chosen=learned.chosen, log=lambda *_: None, trainer=replace(fit.trainer, resume=True))
     if "refit" not in asked.about or fit.folder is None:
         return asked, again
     place = fit.folder.with_name(f"{fit.folder.name}-refit")
@@ -132,7 +133,9 @@ def audit(cfg: Train, asked: Asked, fit: Fit, turn: tuple[str, ...], model: Any,
     of, part, judged = asked.of, turn[0], JUDGED_ON[turn[0]]
     again = partial(_again, cfg, part, of.known[judged][-1])
     cohort = {name: rows for name, rows in of.cohort.items() if part == "test" or name != "rolling"}
-    audit_customer_model(cfg, model, part, cohort, of.known, of.windows, judged, partial(cohort_at, cfg), again)
+    audit_customer_model(
+        cfg, model, part, cohort, of.known, of.windows, judged, partial(cohort_at, cfg), again, learned.chosen
+    )
 
 
 def answered(cfg: Train, asked: Asked, model: Any, part: str) -> pa.Table:
@@ -171,10 +174,19 @@ def fitted(cfg: Train, part: str, cohort: Mapping[str, Cohort], prepared: Prepar
     model = model_of(cfg)
     if "dataset" in model.about.needs:
         model.bind(prepared)
+    choose = model.about.chooses and not fit.chosen
+    if choose and part == "test":  # validation is not asked for, and chooses all the same
+        first = fitted(cfg, "validation", cohort, prepared, replace(fit, folder=None, log=lambda *_: None))[1]
+        fit = replace(fit, chosen=first.chosen)
     if part == "test" and "rolling" in cohort:
         return model, model.fit(cohort["rolling"], None, fit) or Learned()
     calibration = cohort["calibration"] if part == "test" else None
-    return model, model.fit(cohort["train"], calibration, fit) or Learned()
+    learned = model.fit(cohort["train"], calibration, fit) or Learned()
+    if choose and part == "validation":
+        kept = model.choose(cohort["calibration"])
+        learned = replace(learned, chosen=kept.chosen, settings={**learned.settings, **kept.settings})
+        log.info("chosen on validation: %s", in_words(learned.left_open))
+    return model, learned
 
 
 def _again(cfg: Train, part: str, prepared: Prepared, cohort: Mapping[str, Cohort], fit: Fit) -> Any:
