@@ -220,7 +220,7 @@ BUNDLE = Folder(
             calibrator?             object or null  of customers: what makes scores true
             calibrator.method       text            which rule
             calibrator.parameters   object          of the rule
-            season?                 object          of a blend: what its answers follow, by the time of year
+            season?                 object          what a blend follows by the time of year, if it does
             season.total            list            the whole shop's orders, or money, of each day until …
             season.until            int             … this instant, microseconds
             season.learnt           number          mean log of what training windows brought, over the days before them
