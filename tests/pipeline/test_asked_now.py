@@ -44,6 +44,13 @@ def test_a_history_is_put_in_order_of_its_times(split):
     assert untimed.events.timestamp is None
 
 
+def test_who_has_no_history_leaves_no_time_out(split):
+    """Models that read times answer them, too; only a history without times is refused."""
+    assert asked(split, [[], []]).events.timestamp.tolist() == []
+    assert asked(split, [[]], [["i2"]]).events.timestamp.tolist() == [START + 2 * DAY]  # a basket is of now
+    assert asked(split, [["i1"], []]).events.timestamp is None
+
+
 def test_nobody_is_asked_about_before_what_they_tell(split):
     told = asked(split, [[["i1", "view", "2026-11-28"]], [["i1", "view", "2025-03-01"]]])
     assert told.instant.tolist() == [TODAY + 1, START + 2 * DAY + 1]  # each their own; else the end of the log

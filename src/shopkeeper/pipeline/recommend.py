@@ -125,11 +125,15 @@ def asked_now(
     time = split.prepared.events.timestamp
     end = 0 if time is None else int(time.max()) + 1
     now = [max([end, *(told + 1 for told in known if told is not None)]) for known in times]  # what was told is past
-    if any(told is not None for known in times for told in known):  # a basket is of now
+    silent = time is not None and not any(before)  # who has no history tells no event without its time
+    if silent or any(told is not None for known in times for told in known):  # a basket is of now
         times = [[*known[:n], *(at - 1 if told is None else told for told in known[n:])]
                  for known, n, at in zip(times, before, now, strict=True)]  # fmt: skip
     types = [[row.event_type for _, row in lines] for lines in people]
-    requests = Requests.from_histories(items, types, told_times(times), None if time is None else now)
+    stamps = told_times(times)
+    if stamps is None and silent:
+        stamps = [[] for _ in people]
+    requests = Requests.from_histories(items, types, stamps, None if time is None else now)
     rows = [row for lines in people for _, row in lines]
     columns = _told_columns(rows, split.prepared, basket is not None, model.about.reads)
     requests = replace(requests, events=replace(requests.events, **columns))
