@@ -189,3 +189,9 @@ def test_models_of_two_datasets_are_told_before_anything_is_looked_at(data: sk.D
         with pytest.raises(sk.UserError, match="'recency' was trained on other data than 'popularity'; train both on"):
             put_beside([one, other])
     assert "raw files differ" not in caplog.text
+
+
+def test_models_that_answered_the_same_of_a_frame_with_a_column_less_are_compared(data: sk.Dataset):
+    less = sk.Dataset.from_pandas(frame(), **{ours: theirs for ours, theirs in COLUMNS.items() if ours != "price"})
+    found = sk.compare(sk.fit("popularity", data, **QUICK), sk.fit("recency", less, **QUICK))
+    assert len(found.to_pandas()) == 1

@@ -209,19 +209,22 @@ def compare(
     """
     options: dict[str, Any] = {"confidence": confidence, "smallest_effect": smallest_effect, "test": test}
     with plain_errors():
-        return Comparison(compared([m.run for m in _of_one_dataset(_estimators(models))], metric, part, **options))
+        asked = _of_one_dataset(_estimators(models), same_rows=True)
+        return Comparison(compared([m.run for m in asked], metric, part, **options))
 
 
-def _of_one_dataset(models: Sequence[Estimator]) -> Sequence[Estimator]:
+def _of_one_dataset(models: Sequence[Estimator], same_rows: bool = False) -> Sequence[Estimator]:
     """The models; a `UserError` for the first that answered a task on other data than the one before it.
 
     Said before anything is looked at: of two datasets in memory neither has a name or folder that tells them apart.
+    `same_rows`: other data that ask the same (a column more) will do.
     """
-    first: dict[str, tuple[str, str]] = {}
+    first: dict[str, tuple[str, str, object]] = {}
     for name, run in zip(distinct_names([m.run for m in models]), (m.run for m in models), strict=True):
         task, data = str(run.config["task"]["name"]), str(run.manifest["dataset_fingerprint"])
-        before, other = first.setdefault(task, (name, data))
-        if other != data:
+        rows = run.manifest.get("target_hash") if same_rows else None
+        before, other, theirs = first.setdefault(task, (name, data, rows))
+        if other != data and (rows is None or rows != theirs):
             raise UserError(f"'{name}' was trained on other data than '{before}'; train both on one dataset")
     return models
 
