@@ -154,7 +154,7 @@ def check_time(time: np.ndarray | None, history: str, name: str) -> None:
     if time is None and history == "kernel":
         raise UserError(
             f"model.history=kernel reads how long ago events were, and {name} has only their order; choose "
-            f"model.history=frequency or copy, or data with time stamps"
+            f"model.history=frequency or copy, or give each event its time"
         )
 
 
