@@ -40,6 +40,17 @@ def shoppers(path: Path, timestamps: bool = True) -> tuple[Prepared, Split]:
     return tiny_prepared(path, bought, days(bought) if timestamps else None, n_items=N_ITEMS)
 
 
+def asked(history: list[tuple[int, int]], *on: int) -> Requests:
+    """The same history of (day, item), all bought, asked on several days."""
+    n = len(on)
+    return Requests.from_histories(
+        [[item for _, item in history]] * n,
+        [[EVENT_CODE["purchase"]] * len(history)] * n,
+        [[day * DAY for day, _ in history]] * n,
+        [day * DAY for day in on],
+    )
+
+
 def check_recommender(make: Callable[[], Any], path: Path, fit: Fit = FIT, clock: bool = False) -> None:
     """All checks that hold for any model. `clock`: it learns from times alone, and refuses data that have none."""
     prepared, split = shoppers(path / "shoppers")

@@ -7,14 +7,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from recommenders.checks import check_recommender, fitted, shipped
+from recommenders.checks import asked, check_recommender, fitted, shipped
 from shopkeeper.data.prepared import Prepared
 from shopkeeper.data.requests import Requests
 from shopkeeper.data.split import Split
 from shopkeeper.errors import UserError
 from shopkeeper.features.baskets import Baskets
 from shopkeeper.recommenders.counting.buy_it_again import BuyItAgain, Purchases, Visits
-from shopkeeper.schema import EVENT_CODE
 from tiny import DAY, tiny_prepared
 
 COFFEE, WASHER, BREAD, MILK, NEVER = 1, 2, 3, 4, 5
@@ -35,17 +34,6 @@ def kitchen(path: Path, visits: bool = True) -> tuple[Prepared, Split]:
         items.append([item for _, item in events])
         times.append([day * DAY for day, _ in events])
     return tiny_prepared(path, items, times, catalogue=range(1, 5))
-
-
-def asked(history: list[tuple[int, int]], *days: int) -> Requests:
-    """The same history, asked on several days."""
-    n = len(days)
-    return Requests.from_histories(
-        [[item for _, item in history]] * n,
-        [[EVENT_CODE["purchase"]] * len(history)] * n,
-        [[day * DAY for day, _ in history]] * n,
-        [day * DAY for day in days],
-    )
 
 
 @pytest.mark.parametrize("visits", [True, False])

@@ -57,9 +57,7 @@ class Cohort:
     session: np.ndarray | None = None  # int64 (n, K): rows of `events` that begin the session that is asked about
     gap_minutes: float | None = None  # … of silence end it, where the log does not say which session a row is of
     answers: str = PROBABILITIES  # what is asked for: that a label is 1, or the counts, amounts or days that labels are
-    newest: int = (
-        0  # `events` from this row on are the whole log as it is known last; those before it, as known earlier
-    )
+    newest: int = 0  # `events` from this row on are the whole log as known last; those before it, as known earlier
 
     def __len__(self) -> int:
         return len(self.customer)

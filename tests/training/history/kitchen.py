@@ -11,10 +11,8 @@ import torch
 
 from recommenders.checks import FIT
 from shopkeeper.data.prepared import Prepared
-from shopkeeper.data.requests import Requests
 from shopkeeper.data.split import Split
 from shopkeeper.recommenders.networks.sasrec import SASRec
-from shopkeeper.schema import EVENT_CODE
 from shopkeeper.training.config import Plan, TrainerConfig
 from shopkeeper.training.objectives.own_history import OwnHistory
 from tiny import DAY, tiny_prepared
@@ -35,17 +33,6 @@ def kitchen(path: Path) -> tuple[Prepared, Split]:
         items.append([item for _, item in events])
         times.append([day * DAY for day, _ in events])
     return tiny_prepared(path, items, times, catalogue=range(1, 6))
-
-
-def asked(history: list[tuple[int, int]], *days: int) -> Requests:
-    """The same history, asked on several days."""
-    n = len(days)
-    return Requests.from_histories(
-        [[item for _, item in history]] * n,
-        [[EVENT_CODE["purchase"]] * len(history)] * n,
-        [[day * DAY for day, _ in history]] * n,
-        [day * DAY for day in days],
-    )
 
 
 def mixed(path: Path) -> tuple[Prepared, Split]:

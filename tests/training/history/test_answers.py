@@ -13,6 +13,7 @@ from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 
 from recommenders.checks import (
+    asked,
     check_answers,
     check_odd_shops,
     check_orders_without_time,
@@ -29,7 +30,7 @@ from shopkeeper.recommenders.networks.sasrec import SASRec
 from shopkeeper.schema import EVENT_CODE
 from shopkeeper.training.batching.own import RequestPairs, demand_of, own_shape
 from tiny import DAY
-from training.history.kitchen import BREAD, COFFEE, MILK, NO_VALIDATION, SMALL, WASHER, asked, kitchen, mixed
+from training.history.kitchen import BREAD, COFFEE, MILK, NO_VALIDATION, SMALL, WASHER, kitchen, mixed
 
 
 @pytest.fixture(scope="module")

@@ -6,7 +6,7 @@ by fold.
 The method is chosen by cross-validation over those rows' customers (each method is judged on customers that it was not
 fitted on) and then fitted on all of them. Simple methods win ties: a method is taken when no other is better by more
 than one standard error of the paired difference in log loss, of which a customer's rows at several cutoffs are one draw
-(K.-Y. Liang and S. Zeger, Longitudinal data analysis using generalized linear models, Biometrika 73, 1986).
+(`metrics/clusters.py`).
 
 * identity:    p
 * temperature: sigmoid(logit(p) / T)              Guo et al., ICML 2017
@@ -25,6 +25,7 @@ from typing import Any
 import numpy as np
 
 from shopkeeper.customers.base import Cohort
+from shopkeeper.metrics.clusters import clustered_error
 from shopkeeper.models.about import PROBABILITIES
 from shopkeeper.models.fit import Fit
 
@@ -146,9 +147,7 @@ def choose_calibrator(
     best = int(np.argmin(loss.mean(axis=1)))
     for m, method in enumerate(methods):
         difference = loss[m] - loss[best]
-        # One customer at several cutoffs is nearly one row: sums of customers are what is drawn independently
-        apart = np.bincount(person, difference - difference.mean())
-        if difference.mean() <= np.sqrt((apart**2).sum()) / len(label):
+        if difference.mean() <= clustered_error(difference, person):
             return fit_calibrator(method, probability, label)
     raise AssertionError("the best method is never beaten by itself")
 

@@ -13,6 +13,7 @@ from shopkeeper.customers.window import LINES, MONEY, NEW, ORDERS, RETURNS
 from shopkeeper.data.requests import Events
 from shopkeeper.features.customer.block import MONEY_UNIT, money_of
 from shopkeeper.metrics.classification import log_loss_rows
+from shopkeeper.metrics.clusters import clustered_error
 from shopkeeper.metrics.value import poisson_deviance_rows
 from shopkeeper.models.about import AMOUNTS, PROBABILITIES
 from shopkeeper.programs.season import BEFORE, FEWEST_WEEKS, MOST, WEEK, Season
@@ -84,9 +85,7 @@ def borne_out(cohort: Cohort, as_said: np.ndarray, carried: np.ndarray) -> tuple
     if not len(people):
         return False, np.nan, np.nan
     gain = plain - other
-    # One customer with several rows is nearly one row: sums of customers are what is drawn independently
-    apart = np.bincount(person, gain - gain.mean())
-    surely = bool(gain.mean() > np.sqrt((apart**2).sum()) / len(gain))
+    surely = bool(gain.mean() > clustered_error(gain, person))
     return surely and len(people) >= FEWEST, float(plain.mean()), float(other.mean())
 
 

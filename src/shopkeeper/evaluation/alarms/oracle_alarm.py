@@ -23,6 +23,7 @@ from shopkeeper.evaluation.compare import LOWER_IS_BETTER
 from shopkeeper.evaluation.family import least_p
 from shopkeeper.evaluation.rows.items import evaluate_requests
 from shopkeeper.evaluation.table import oracle_of, users_of, values_of
+from shopkeeper.metrics.clusters import clustered_error
 
 SIZE = 256  # requests that the oracle is asked when a model was trained
 CHANCE = 1 / 4000  # that an honest model is suspected that is as good as the oracle
@@ -51,8 +52,7 @@ def better_than_oracle(name: str, table: pa.Table, oracle: pa.Table, metric: str
         return None
     _, person = np.unique(users_of(table)[known], return_inverse=True)
     size = np.bincount(person)
-    off = np.bincount(person, ahead[known] - ahead[known].mean())  # rows of one customer belong together
-    error = float(np.sqrt((off**2).sum())) / known.sum()
+    error = clustered_error(ahead[known], person)
     differing = int((np.bincount(person, np.abs(ahead[known])) > 1e-9).sum())
     if len(size) < 2 or least_p(differing) / 2 > CHANCE:
         return None
