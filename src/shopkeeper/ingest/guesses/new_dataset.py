@@ -8,22 +8,17 @@ from fnmatch import fnmatch
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import polars as pl
-import pyarrow as pa
 import yaml
 
 from shopkeeper.errors import UserError
 from shopkeeper.ingest.dataset_parts import ReaderSettings
 from shopkeeper.ingest.exports import FEWEST, Export, files_read, recognised, without_header
-from shopkeeper.ingest.guesses.currencies import NAMED as CURRENCY
-from shopkeeper.ingest.guesses.currencies import currency_lines
 from shopkeeper.ingest.guesses.files import LOOKED_INTO, Given, given, only
 from shopkeeper.ingest.guesses.habits import (
     NO_CUTOFF,
     asked_rows,
     expected_days,
-    kind_of,
     names_events,
     seen_line,
     span_days,
@@ -31,16 +26,13 @@ from shopkeeper.ingest.guesses.habits import (
     windows_of,
 )
 from shopkeeper.ingest.guesses.headings import NAMES
-from shopkeeper.ingest.guesses.id_doubts import id_doubts
 from shopkeeper.ingest.guesses.known import propose, would_be_rejected
 from shopkeeper.ingest.guesses.look import first_lines, head, reader_of
 from shopkeeper.ingest.guesses.nested import check_cells, unfolded
-from shopkeeper.ingest.guesses.numbers import has_decimal_comma, numbers, unread
+from shopkeeper.ingest.guesses.numbers import has_decimal_comma
 from shopkeeper.ingest.guesses.scalars import DOUBT, quoted
 from shopkeeper.ingest.guesses.times import instants, join_date_and_clock, time_options
-from shopkeeper.ingest.guesses.totals import price_lines
-from shopkeeper.ingest.readers.delimited import NO_NUMBER
-from shopkeeper.ingest.values import as_ids
+from shopkeeper.ingest.guesses.written import FEW, body_lines, last_of, smallest
 from shopkeeper.typed import made
 
 LOOKED_AT = 20_000  # rows
@@ -53,11 +45,7 @@ TABLE = (
     "no times, and no customer with a few rows: where each row is a customer and a column says what came true, this is "
     "a table and no log; write the block `table` as in the guide, A table instead of a log, and not what stands here"
 )
-FEW = 500  # rows to each customer above which it is doubtful that they are customers
 ONCE = " # an order that stands in several files is read from the last of them"
-RATINGS = r"rating|ratings|stars|score|overall|bewertung"
-MAY_BE_KINDS = 12  # different values of a column without a telling name that may be kinds of events
-REQUIRED_LACKS = 0.01  # share of a kind's rows that may lack a column which is taken to be required for it
 
 
 def guess_dataset(path: Path, name: str | None = None) -> str:
@@ -159,7 +147,7 @@ def _proposed(files: Given, frame: pl.DataFrame, options: dict[str, Any], doubts
     what = files.paths[0].name + (f" and {len(files.paths) - 1} more" if len(files.paths) > 1 else "")
     timed = "timestamp" in columns
     doubts += [TABLE] if not timed and _is_table(frame, columns) else []
-    body, targets = _body(frame, columns, options, joined)
+    body, targets = body_lines(frame, columns, options, joined)
     windows = _windows(files, frame, columns, targets) if timed else {}
     split = split_of(columns, targets) if windows is not None else f"leave_one_out # {NO_CUTOFF}"
     lines = [
@@ -232,17 +220,17 @@ def _columns(frame: pl.DataFrame, nameless: bool) -> dict[str, str]:
         return {"timestamp": (texts or numbers)[0]} if texts or numbers else {}
     found: dict[str, str] = {}
     for ours, pattern in NAMES.items():
-        names = [c for c in frame.columns if c not in found.values() and re.search(pattern, _last(c), re.IGNORECASE)]
+        names = [c for c in frame.columns if c not in found.values() and re.search(pattern, last_of(c), re.IGNORECASE)]
         if ours == "event_type":
             names = [c for c in names if frame[c].n_unique() <= 50]
         if ours in ("user_id", "item_id"):  # of `product_category` and `product_id` the latter
             names.sort(
-                key=lambda c: (not re.search(r"(id|code|no|nr|sku)$", _last(c), re.IGNORECASE), -frame[c].n_unique())
+                key=lambda c: (not re.search(r"(id|code|no|nr|sku)$", last_of(c), re.IGNORECASE), -frame[c].n_unique())
             )
         if ours in ("price", "quantity"):
-            names = [c for c in names if _numbers(frame[c]) is not None]
+            names = [c for c in names if smallest(frame[c]) is not None]
         if ours == "session_id":  # `visit_datetime` is a time
-            names = [c for c in names if not re.search(NAMES["timestamp"], _last(c), re.IGNORECASE)]
+            names = [c for c in names if not re.search(NAMES["timestamp"], last_of(c), re.IGNORECASE)]
         if ours == "timestamp":
             names = [c for c in names if time_options(frame[c])[0] is not None]
         if names:
@@ -255,141 +243,8 @@ def _columns(frame: pl.DataFrame, nameless: bool) -> dict[str, str]:
     return found
 
 
-def _last(name: str) -> str:
-    """A nested column's own name: of `items.price` the price."""
-    return name.rpartition(".")[2] or name
-
-
 def _holds_times(column: pl.Series) -> bool:
     """Whether values that are no plain numbers are times: a number may be anything."""
-    if not column.dtype.is_temporal() and _numbers(column) is not None:
+    if not column.dtype.is_temporal() and smallest(column) is not None:
         return False
     return time_options(column)[0] is not None
-
-
-def _body(
-    frame: pl.DataFrame, columns: dict[str, str], options: dict[str, Any], joined: dict[str, tuple[str, str]]
-) -> tuple[list[str], list[str]]:
-    lines = ["columns:"]
-    if "user_id" not in columns and "session_id" in columns and "names" not in options:
-        columns["user_id"] = columns["session_id"]
-        lines.append(f"  {DOUBT}no column is called like a user_id; each session is taken for a customer of its own")
-    for ours in ("user_id", "item_id"):
-        if ours not in columns:
-            spare = [c for c in frame.columns if c not in columns.values()]
-            if not spare:
-                if "constants:" not in lines:
-                    lines[:0] = ["constants:"]
-                at = lines.index("constants:") + 1
-                lines[at:at] = [f"  {DOUBT}no column is left for {ours}: every row is of the one `all`",
-                                f"  {ours}: all"]  # fmt: skip
-                continue
-            candidate = max(spare, key=lambda c: frame[c].n_unique())
-            why = f"no column is called like a {ours}; '{candidate}' has the most different values"
-            if "names" in options:
-                candidate, why = spare[0], f"the columns have no names; '{spare[0]}' is the {ours} by its place"
-            lines.append(f"  {DOUBT}{why}")
-            columns[ours] = candidate
-    for ours, theirs in columns.items():
-        if ours == "event_type":
-            continue
-        missing = int((frame[theirs].is_null() | (frame[theirs].cast(pl.String) == "")).sum())
-        share = missing / frame.height
-        note = f" {DOUBT}{share:.{1 if share >= 0.001 else 2}%} of it is missing" if missing else ""
-        if ours == "user_id" and frame[theirs].n_unique() * FEW < frame.height:
-            note += (
-                f" {DOUBT}{frame[theirs].n_unique()} different values in {frame.height:,} rows: are these customers?"
-            )
-        named = f"[{', '.join(map(quoted, joined[theirs]))}]" if theirs in joined else quoted(theirs)
-        lines.append(f"  {ours}: {named}{note}")
-        if ours in ("user_id", "item_id", "order_id", "session_id"):
-            ids = as_ids(frame[theirs].cast(pl.String).to_arrow().cast(pa.string()), theirs)
-            rows = np.bincount(ids.indices.fill_null(-1).to_numpy() + 1, minlength=len(ids.dictionary) + 1)[1:]
-            there = np.flatnonzero(rows)
-            found = id_doubts(ours, ids.dictionary.take(pa.array(there)), rows[there], frame.height)
-            lines += [f"  {DOUBT}{line}" for line in found]
-        low = _numbers(frame[theirs]) if ours in ("price", "quantity") else None
-        if low is not None and low < 0:
-            lines.append(f"  {DOUBT}'{theirs}' has negative values; are these returns? see event_type.rules")
-    unused = [c for c in frame.columns if c not in columns.values()]
-    currency, money = currency_lines(frame, columns, unused)
-    if aside := [c for c in unused if c != currency]:
-        lines.append(f"  # not used: {', '.join(aside)}")
-    for ours in ("price", "quantity"):
-        for theirs in unread(frame, NAMES[ours], unused) if ours not in columns else []:
-            lines.append(
-                f"  {DOUBT}'{theirs}' is called like a {ours} and holds no plain numbers, e.g. "
-                f"{_example(frame[theirs])}: write them without signs, or figures of money are missing"
-            )
-    lines += price_lines(frame, columns, options.get("decimal"))
-    lines += money
-    if "timestamp" in columns:
-        theirs = columns["timestamp"]
-        guess, notes = time_options(frame[theirs])
-        if not re.search(NAMES["timestamp"], theirs, re.IGNORECASE):
-            notes = [f"no column is called like a time; '{theirs}' holds times", *notes]
-        lines += ["timestamp:", *(f"  {DOUBT}{note}" for note in notes)]
-        lines += [f"  {key}: {quoted(str(value))}" for key, value in (guess or {}).items()]
-    else:
-        lines.append(f"{DOUBT}no column looks like a time; the order of the rows is taken as the order of events")
-    return _event_lines(frame, columns, lines)
-
-
-def _event_lines(frame: pl.DataFrame, columns: dict[str, str], lines: list[str]) -> tuple[list[str], list[str]]:
-    if "event_type" not in columns:
-        bought = {"order_id", "price", "quantity"} & set(columns) or "item_id" not in columns  # who, when: a purchase
-        rated = [c for c in frame.columns if re.fullmatch(RATINGS, _last(c), re.IGNORECASE)]
-        if rated and not bought:
-            return [*lines, f"event_type: rating # '{rated[0]}'"], ["rating"]
-        kind = "purchase" if bought else "view"
-        few = [c for c in frame.columns if c not in columns.values() and 2 <= frame[c].n_unique() <= MAY_BE_KINDS
-               and not re.search(f"{NAMES['price']}|{NAMES['quantity']}", _last(c), re.IGNORECASE)]  # fmt: skip
-        names = " or ".join(f"'{c}'" for c in few if not frame[c].null_count() and not CURRENCY.search(_last(c)))
-        hint = f"; if {names} does, write event_type: {{column: …, map: {{…}}}}" if names else ""
-        lines += [
-            f"{DOUBT}no column tells kinds of events apart; every row is taken as a {kind}{hint}",
-            f"event_type: {kind}",
-        ]
-        return lines, [kind]
-    theirs = columns["event_type"]
-    values = frame[theirs].cast(pl.String).drop_nulls().value_counts(sort=True, name="n")
-    lines += ["event_type:", f"  column: {quoted(theirs)}", "  map:"]
-    kinds = []
-    for value, n in values.sort("n", theirs, descending=[True, False]).iter_rows():
-        found = kind_of(value)
-        note = "" if found else f" {DOUBT}what is it?"
-        kinds.append(found or "view")
-        lines.append(f"    {quoted(value)}: {found or 'view'} # {n:,} rows{note}")
-    of_value = dict(zip(values.sort("n", theirs, descending=[True, False])[theirs], kinds, strict=True))
-    schema = _schema_lines(frame, columns, frame[theirs].cast(pl.String).replace_strict(of_value, default=""))
-    told = [line.partition(":")[0] + ":" for line in schema[1:] if DOUBT not in line]  # lacked by other kinds alone
-    lines = [re.sub(f" {DOUBT}[0-9.]+% of it is missing", "", s) if s.startswith(tuple(told)) else s for s in lines]
-    lines += schema
-    return lines, ["purchase"] if "purchase" in kinds else kinds[:1]
-
-
-def _schema_lines(frame: pl.DataFrame, columns: dict[str, str], kind: pl.Series) -> list[str]:
-    """Columns that purchases and returns have and other events lack are required for those; `kind` of every row."""
-    lines = []
-    for ours in ("order_id", "quantity", "price"):
-        if ours not in columns:
-            continue
-        text = frame[columns[ours]].cast(pl.String).str.strip_chars()
-        missing = (text.is_null() | text.is_in(NO_NUMBER)).to_numpy()
-        lacks = {k: float(missing[(kind == k).to_numpy()].mean()) for k in set(kind) - {""}}
-        wanted = [k for k in ("purchase", "return") if lacks.get(k, 1) <= REQUIRED_LACKS]
-        if wanted and max(lacks.values()) > REQUIRED_LACKS:
-            few = [f"{lacks[k]:.2%} of the {k} rows lack it" for k in wanted if lacks[k]]
-            note = f" {DOUBT}{' and '.join(few)} and are rejected" if few else ""
-            lines.append(f"  {ours}: {{required_for: [{', '.join(wanted)}]}}{note}")
-    return ["schema:", *lines] if lines else []
-
-
-def _numbers(column: pl.Series) -> float | None:
-    """Smallest value of a column of numbers, None where it holds others."""
-    found = numbers(column)
-    return None if found is None else float(found.drop_nulls().min())  # type: ignore[arg-type]
-
-
-def _example(column: pl.Series) -> str:
-    return repr(next(str(value) for value in column.to_list() if value not in (None, "")))
