@@ -1,0 +1,23 @@
+"""A file that is written and looked at by `new-dataset`, and the rows of one."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import yaml
+
+from shopkeeper.ingest.guesses.new_dataset import guess_dataset
+
+
+def guess(tmp_path: Path, text: str | bytes, name: str = "My Shop-2020.csv") -> tuple[dict, str]:
+    path = tmp_path / name
+    path.write_bytes(text.encode() if isinstance(text, str) else text)
+    yaml_text = guess_dataset(path)
+    return yaml.safe_load(yaml_text), yaml_text
+
+
+def rows(price: str, date: str = "2023-01-{day:02d} 10:00") -> str:
+    head = "customer;sku;date;price\n"
+    return head + "".join(
+        f"c{n % 9};s{n % 5};{date.format(day=1 + n % 28)};{price.format(n=n % 9)}\n" for n in range(60)
+    )

@@ -1,0 +1,109 @@
+"""What `new-dataset` makes of prices: of a piece or a line, with point or comma, and when it doubts."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from ingest.looked_at import guess, rows
+from shopkeeper.arrange.prepare import prepare_dataset
+from shopkeeper.data.prepared import Prepared
+
+
+def lines_of_orders(total: bool, n: int = 60, name: str = "line_amount", scale: float = 1) -> str:
+    rows = [f"order,customer,sku,when,quantity,{name}"]
+    for i in range(n):
+        quantity, piece = 1 + i // 5 % 4, (3.5, 9.9, 41.0, 7.25, 120.0)[i % 5]
+        rows.append(f"o{i},k{i % 7},K{i % 5},2023-01-{1 + i % 28:02d} 10:00:00,{quantity},"
+                    f"{scale * piece * (quantity if total else 1):.2f}")  # fmt: skip
+    return "\n".join(rows) + "\n"
+
+
+def test_an_amount_that_rises_with_the_quantity_is_taken_for_the_lines_with_a_doubt(tmp_path: Path):
+    config, text = guess(tmp_path, lines_of_orders(total=True))
+    assert (config["columns"]["price"], config["price_is"]) == ("line_amount", "total")
+    assert "# DOUBT: 'line_amount' rises with the quantity" in text
+
+
+@pytest.mark.parametrize("separator", [";", "\t", ","])
+@pytest.mark.parametrize(("total", "kind"), [(True, "total"), (False, "unit")])
+def test_amounts_in_thousands_are_read_as_the_readers_read_them(tmp_path: Path, separator: str, total: bool, kind: str):
+    rows = [line.split(",") for line in lines_of_orders(total, scale=700).splitlines()]
+    comma = separator != ","
+    for row in rows[1:]:
+        row[5] = f"{float(row[5]):,.2f}"
+        row[5] = row[5].translate(str.maketrans(".,", ",.")) if comma else f'"{row[5]}"'
+    assert sum("." in row[5] and "," in row[5] for row in rows[1:]) > 50
+    config, text = guess(tmp_path, "\n".join(separator.join(row) for row in rows) + "\n")
+    assert config["reader"].get("decimal") == ("," if comma else None)
+    assert config.get("price_is", "unit") == kind
+    assert ("rises with the quantity" in text) == total
+
+
+def test_an_orders_total_on_each_of_its_lines_is_a_doubt(tmp_path: Path):
+    rows = ["order,customer,sku,when,price"]
+    own = ["order,customer,sku,when,price"]
+    for order in range(40):
+        prices = [2.5 + (order * 7 + line) % 5 for line in range(3)]
+        for line, price in enumerate(prices):
+            head = f"o{order},k{order % 7},K{(order * 7 + line) % 5},2023-01-{1 + order % 28:02d} 10:00:00"
+            rows.append(f"{head},{sum(prices):.2f}")
+            own.append(f"{head},{price:.2f}")
+    doubt = "'price' is the same on all lines of an order"
+    assert doubt in guess(tmp_path, "\n".join(rows) + "\n")[1]
+    assert doubt not in guess(tmp_path, "\n".join(own) + "\n")[1]
+
+
+def test_net_beside_gross_and_whole_numbers_are_doubts(tmp_path: Path):
+    head, rows = "customer,sku,when,price_net,price_gross", []
+    for i in range(40):
+        rows.append(f"k{i % 7},K{i % 5},2023-01-{1 + i % 28:02d} 10:00:00,{350 + i},{400 + i}")
+    text = guess(tmp_path, "\n".join([head, *rows]) + "\n")[1]
+    assert "there is 'price_gross': with tax or without?" in text
+    assert "are these cents?" in text
+    text = guess(tmp_path, "\n".join([head, *(f"{row}.50" for row in rows)]).replace("_gross", "") + "\n")[1]
+    assert "with tax" not in text
+
+
+@pytest.mark.parametrize(
+    ("n", "name", "doubt"), [(60, "line_amount", False), (3, "line_amount", True), (3, "price", False)]
+)
+def test_a_price_for_a_piece_is_a_doubt_only_by_its_name_where_few_rows_can_tell(tmp_path: Path, n, name, doubt):
+    config, text = guess(tmp_path, lines_of_orders(total=False, n=n, name=name))
+    assert config.get("price_is", "unit") == "unit"
+    assert ("for one piece or for the whole line?" in text) == doubt
+
+
+@pytest.mark.parametrize(
+    ("price", "decimal", "first"),
+    [("1.234,5{n}", ",", 1234.5), ("14,9{n}", ",", 14.9), ("1,234.5{n}", None, 1234.5), ("12.5{n}", None, 12.5)],
+)
+@pytest.mark.parametrize("delimiter", [";", ","])
+def test_prices_with_either_sign_are_read_as_they_are_written(
+    price: str, decimal: str | None, first: float, delimiter: str, tmp_path: Path
+):
+    written = price if delimiter == ";" else f'"{price}"'
+    config, text = guess(tmp_path, rows(written).replace(";", delimiter))
+    assert config["columns"]["price"] == "price"
+    assert config["reader"].get("decimal") == decimal
+    if decimal and (delimiter == "," or "." in price):
+        assert "DOUBT: numbers have a comma before their decimals" in text
+    prepared = Prepared.open(prepare_dataset(config, tmp_path, tmp_path / "out", progress=False))
+    assert prepared.events.price is not None
+    assert prepared.events.price.min() == pytest.approx(first)
+
+
+def test_what_is_called_a_price_and_is_no_number_is_a_doubt_and_not_left_out_in_silence(tmp_path: Path):
+    config, text = guess(tmp_path, rows("€ 12.5{n}"))
+    assert "price" not in config["columns"]
+    assert "DOUBT: 'price' is called like a price and holds no plain numbers, e.g. '€ 12.50'" in text
+    assert "'price' does, write event_type" not in text  # ten different values are no kinds of events
+    assert "is called like" not in guess(tmp_path, rows("12.5{n}").replace("price", "value"))[1]
+    assert "holds no plain numbers" not in guess(tmp_path, rows("red").replace("price", "cost_centre"))[1]
+
+
+def test_thousands_alone_do_not_say_what_the_comma_is(tmp_path: Path):
+    config, text = guess(tmp_path, rows('"1,29{n}"').replace(";", ","))
+    assert "decimal" not in config["reader"]
+    assert "price" not in config["columns"] or "DOUBT" in text
