@@ -72,8 +72,8 @@ def shopkeeper(n_users: int, lists: bool) -> dict:
     """Ranks and every list metric per user; with lists also the ten best, coverage and novelty."""
     from shopkeeper.metrics.beyond_accuracy import coverage, exposure, novelty
     from shopkeeper.metrics.ranker import Ranker
-    from shopkeeper.metrics.ranking import Hits, compute, metric_names
-    from shopkeeper.metrics.ranks import Flat
+    from shopkeeper.metrics.ranking import compute, metric_names
+    from shopkeeper.metrics.ranks import Flat, Hits
 
     item, user, target, seen = vectors(n_users)
     targets = Flat(np.arange(n_users + 1), target)

@@ -22,8 +22,8 @@ import numpy as np
 from _results import row, write_result
 from _training import environment
 from shopkeeper.metrics.ranker import rank_scores
-from shopkeeper.metrics.ranking import Hits, compute
-from shopkeeper.metrics.ranks import Flat
+from shopkeeper.metrics.ranking import compute
+from shopkeeper.metrics.ranks import Flat, Hits
 
 K, ITEMS = 3, ["a", "b", "c", "d", "e", "f"]
 METRICS = ("ndcg", "recall", "precision", "hit", "mrr", "map")

@@ -26,8 +26,8 @@ from shopkeeper.metrics.beyond_accuracy import (
 )
 from shopkeeper.metrics.commerce import ndcg_share, revenue, weighted_ndcg
 from shopkeeper.metrics.ranker import rank_scores
-from shopkeeper.metrics.ranking import Hits, ndcg, recall
-from shopkeeper.metrics.ranks import Flat
+from shopkeeper.metrics.ranking import ndcg, recall
+from shopkeeper.metrics.ranks import Flat, Hits
 
 
 @pytest.mark.parametrize("module", [beyond_accuracy, commerce])

@@ -14,8 +14,8 @@ from hypothesis import strategies as st
 from shopkeeper.errors import UserError
 from shopkeeper.metrics import ranking
 from shopkeeper.metrics.ranker import rank_scores
-from shopkeeper.metrics.ranking import Hits, compute, metric_names
-from shopkeeper.metrics.ranks import Flat
+from shopkeeper.metrics.ranking import compute, metric_names
+from shopkeeper.metrics.ranks import Flat, Hits
 
 ALL = metric_names([1, 3, 10])
 

@@ -26,8 +26,7 @@ from shopkeeper.data.requests import Requests, Targets
 from shopkeeper.data.split import Split
 from shopkeeper.errors import UserError
 from shopkeeper.metrics import beyond_accuracy, commerce
-from shopkeeper.metrics.ranking import Hits
-from shopkeeper.metrics.ranks import Flat
+from shopkeeper.metrics.ranks import Flat, Hits
 from shopkeeper.metrics.sorted_keys import among
 from shopkeeper.schema import CATEGORY_COLUMNS, event_codes
 

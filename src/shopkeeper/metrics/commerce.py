@@ -10,8 +10,8 @@ from __future__ import annotations
 import numpy as np
 
 from shopkeeper.metrics.beyond_accuracy import member
-from shopkeeper.metrics.ranking import Hits, discounted
-from shopkeeper.metrics.ranks import Flat
+from shopkeeper.metrics.ranking import discounted
+from shopkeeper.metrics.ranks import Flat, Hits
 
 
 def weighted_ndcg(hits: Hits, weight_N: np.ndarray, k: int) -> np.ndarray:

@@ -13,105 +13,19 @@ policies `optimistic` and `pessimistic` are applied by `Hits.of`, which then hol
 .. [McSherry2008] F. McSherry and M. Najork. Computing information retrieval performance measures efficiently in the
    presence of tied scores. ECIR 2008. https://doi.org/10.1007/978-3-540-78646-7_38
 
-Shapes: B requests, N targets, G blocks of tied targets.
+Shapes: B requests, G blocks of tied targets (`ranks.py`).
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
-from functools import cached_property
+from collections.abc import Callable, Iterable
 
 import numpy as np
 
 from shopkeeper.errors import UserError, nearest
-from shopkeeper.metrics.ranks import Ranked, positions
+from shopkeeper.metrics.ranks import Hits
 
 _DIRECT_TERMS = 4096  # longer sums over a tied block use the closed form
-
-
-@dataclass(frozen=True)
-class Hits:
-    """Where the distinct targets of each request stand: better and tied candidates, and how many were ranked."""
-
-    offsets: np.ndarray  # int64 (B+1,)
-    better: np.ndarray  # int64 (N,), -1: cannot be ranked
-    tied: np.ndarray  # int64 (N,): other candidates with the same score
-    candidates: np.ndarray  # int64 (B,)
-    source: np.ndarray | None = None  # int64: which of these rows each target that was given to `of` became
-
-    @classmethod
-    def of(cls, ranked: Ranked, offsets: np.ndarray, item: np.ndarray, ties: str = "expected") -> Hits:
-        """From counted ranks; an item that is twice among the targets of a request counts once."""
-        request = np.repeat(np.arange(len(offsets) - 1, dtype=np.int64), np.diff(offsets))
-        key = request * (int(item.max(initial=0)) + 1) + item
-        _, index, inverse = np.unique(key, return_index=True, return_inverse=True)
-        once = np.sort(index)
-        source = np.argsort(np.argsort(index, kind="stable"), kind="stable")[inverse]
-        better, tied = ranked.better[once], ranked.tied[once]
-        kept = np.concatenate([[0], np.cumsum(np.bincount(request[once], minlength=len(offsets) - 1))]).astype(np.int64)
-        if ties != "expected":
-            rank = positions(better, tied, kept, ties)
-            better, tied = np.where(np.isnan(rank), 0, rank).astype(np.int64) - 1, np.zeros_like(tied)
-        return cls(kept, better, tied, ranked.candidates, source)
-
-    @classmethod
-    def at(cls, ranks: Sequence[Sequence[int]], candidates: int = 100, tied: int = 0) -> Hits:
-        """From lists of ranks (0: cannot be ranked), for examples: each target ties with `tied` others."""
-        flat = np.array([r for rs in ranks for r in rs], np.int64)
-        offsets = np.cumsum([0, *map(len, ranks)], dtype=np.int64)
-        return cls(offsets, flat - 1, np.full(len(flat), tied), np.full(len(ranks), candidates, np.int64))
-
-    @property
-    def n_relevant(self) -> np.ndarray:
-        """R, int64 (B,)."""
-        return np.diff(self.offsets)
-
-    @cached_property
-    def request(self) -> np.ndarray:
-        """Position of each target's request, int64 (N,)."""
-        return np.repeat(np.arange(len(self.n_relevant), dtype=np.int64), self.n_relevant)
-
-    @cached_property
-    def blocks(self) -> Blocks:
-        """The tied blocks that hold a target, best first within a request."""
-        some = self.better >= 0
-        request, better, size = self.request[some], self.better[some], self.tied[some] + 1
-        order = np.lexsort((better, request))
-        request, better, size = request[order], better[order], size[order]
-        new = np.ones(len(request), bool)
-        new[1:] = (np.diff(request) != 0) | (np.diff(better) != 0)
-        first = np.flatnonzero(new)
-        targets = np.diff(np.append(first, len(request)))
-        request = request[first]
-        leading = np.ones(len(first), bool)
-        leading[1:] = np.diff(request) != 0
-        total = np.cumsum(targets) - targets
-        before = total - np.maximum.accumulate(np.where(leading, total, 0))
-        return Blocks(request, better[first], size[first], targets, before, leading)
-
-    def per_request(self, request: np.ndarray, value: np.ndarray) -> np.ndarray:
-        """Sum values by request; NaN for a request without targets."""
-        total = np.bincount(request, weights=value, minlength=len(self.n_relevant))
-        return np.where(self.n_relevant > 0, total, np.nan)
-
-
-@dataclass(frozen=True)
-class Blocks:
-    """Tied blocks that hold targets, (G,) each: `targets` of `size` candidates, standing behind `better` others."""
-
-    request: np.ndarray
-    better: np.ndarray
-    size: np.ndarray
-    targets: np.ndarray
-    before: np.ndarray  # targets of the same request in better blocks
-    first: np.ndarray  # bool: the request's best block
-
-    def inside(self, k: int | np.ndarray | None) -> np.ndarray:
-        """How many places of each block lie within the first k: float64 (G,)."""
-        if k is None:
-            return self.size.astype(np.float64)
-        return np.clip(k - self.better, 0, self.size).astype(np.float64)
 
 
 def _found(hits: Hits, k: int | np.ndarray) -> np.ndarray:

@@ -29,8 +29,8 @@ from shopkeeper.data.requests import Requests, Targets
 from shopkeeper.data.split import Split
 from shopkeeper.errors import Rule
 from shopkeeper.metrics.plain_ranker import PlainRanker
-from shopkeeper.metrics.ranking import Hits, compute
-from shopkeeper.metrics.ranks import Flat
+from shopkeeper.metrics.ranking import compute
+from shopkeeper.metrics.ranks import Flat, Hits
 from shopkeeper.models.about import Learned, in_words
 from shopkeeper.models.fit import Fit
 from shopkeeper.recommenders.windows import Window, windows_as_asked

@@ -176,8 +176,8 @@ def _batch(
     shop: Shop | None,
     meta: Mapping[str, Any],
 ) -> pa.RecordBatch:
-    from shopkeeper.metrics.ranking import Hits, compute, metric_names
-    from shopkeeper.metrics.ranks import positions
+    from shopkeeper.metrics.ranking import compute, metric_names
+    from shopkeeper.metrics.ranks import Hits, positions
 
     n = len(requests)
     user = np.zeros(n, np.int32) if requests.user is None else requests.user
