@@ -58,6 +58,7 @@ class Cohort:
     gap_minutes: float | None = None  # … of silence end it, where the log does not say which session a row is of
     answers: str = PROBABILITIES  # what is asked for: that a label is 1, or the counts, amounts or days that labels are
     newest: int = 0  # `events` from this row on are the whole log as known last; those before it, as known earlier
+    offsets: np.ndarray | None = None  # int64 (customers + 1,): whose rows of `newest_log` are whose; None: of a table
 
     def __len__(self) -> int:
         return len(self.customer)

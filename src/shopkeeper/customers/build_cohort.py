@@ -157,6 +157,7 @@ def build_cohort(
         feature_names=features.names,
         declared=declared,
         events=prepared.events,
+        offsets=prepared.offsets,
         start=start,
         end=lower_bound(time, start, prepared.offsets[customer], cutoff),
         observed_until=np.full(len(customer), observed_until, np.int64),
@@ -291,6 +292,7 @@ def join_cohorts(parts: Sequence[tuple[Prepared, Cohort]]) -> Cohort:
         start=np.concatenate(start),
         end=np.concatenate(end),
         newest=newest,
+        offsets=cohorts[-1].offsets,
         label=None if cohorts[0].label is None else joined("label"),
         further={
             name: Further(np.concatenate([c.further[name].label for c in cohorts]), one.answers)

@@ -14,7 +14,7 @@ from customers.toyshop import CUTOFFS, toy_shop
 from shopkeeper.customers.base import Cohort
 from shopkeeper.customers.blend import WITH, WITHOUT, Blend, drawn_apart
 from shopkeeper.customers.build_cohort import as_it_is, build_cohort, join_cohorts
-from shopkeeper.customers.correction.season import FEWEST, borne_out, season_of, totals_until
+from shopkeeper.customers.correction.season import FEWEST, borne_out, season_of, totals_until, what_came
 from shopkeeper.customers.window import MONEY, ORDERS
 from shopkeeper.data.prepared import Prepared
 from shopkeeper.data.requests import Events
@@ -68,10 +68,20 @@ def test_orders_and_money_of_a_day_are_those_strictly_before_the_instant():
         quantity=np.array([1.0, 2.0, 1.0, 1.0, 1.0, 1.0]),
         order=np.array([1, 1, 0, 0, 0, 2]),
     )
-    assert totals_until(events, 2 * DAY, ORDERS).tolist() == [1, 1]
-    assert totals_until(events, 2 * DAY, MONEY) == pytest.approx([8, 5])
-    assert totals_until(events, 2 * DAY + 1, ORDERS).tolist() == [1, 0, 2]  # days end at the instant
-    assert totals_until(events, 0, ORDERS).tolist() == []
+    orders, money = (what_came(events, np.array([0, 6]), of) for of in (ORDERS, MONEY))
+    assert totals_until(2 * DAY, *orders).tolist() == [1, 1]
+    assert totals_until(2 * DAY, *money) == pytest.approx([8, 5])
+    assert totals_until(2 * DAY + 1, *orders).tolist() == [1, 0, 2]  # days end at the instant
+    assert totals_until(0, *orders).tolist() == []
+
+
+def test_orders_of_two_customers_at_one_time_are_two_and_one_whose_lines_lie_apart_is_one():
+    bought = np.full(5, EVENT_CODE["purchase"])
+    of_days = Events(np.ones(5, np.int32), bought, np.array([0, 0, 0, 0, DAY]))
+    offsets = np.array([0, 2, 3, 5])  # a log of days without order ids: three customers came on the first one
+    assert totals_until(2 * DAY, *what_came(of_days, offsets, ORDERS)).tolist() == [3, 1]
+    torn = Events(np.ones(5, np.int32), bought, np.array([0, 1, 2, 3, DAY]), order=np.array([1, 2, 1, 3, 4]))
+    assert totals_until(2 * DAY, *what_came(torn, np.array([0, 3, 4, 5]), ORDERS)).tolist() == [3, 1]
 
 
 @pytest.fixture(scope="module")

@@ -11,7 +11,7 @@ import numpy as np
 from shopkeeper.customers.base import Cohort
 from shopkeeper.customers.window import LINES, MONEY, NEW, ORDERS, RETURNS
 from shopkeeper.data.requests import Events
-from shopkeeper.features.customer.block import MONEY_UNIT, money_of
+from shopkeeper.features.customer.block import MONEY_UNIT, money_of, order_starts
 from shopkeeper.metrics.classification import log_loss_rows
 from shopkeeper.metrics.clusters import clustered_error
 from shopkeeper.metrics.value import poisson_deviance_rows
@@ -23,28 +23,31 @@ FEWEST = 100  # customers who can bear out that answers are better carried
 FOLLOW = (LINES, ORDERS, MONEY, RETURNS, NEW)  # what grows with the number of orders
 
 
-def totals_until(events: Events, until: int, of: str) -> np.ndarray:
-    """Orders, or money, of the whole log on each of the days that end at `until`, oldest first: float64 (days,).
+def what_came(events: Events, offsets: np.ndarray, of: str) -> tuple[np.ndarray, np.ndarray]:
+    """When the shop had an order, or took money, and how many or how much: int64 µs (n,) and float64 (n,).
 
-    Only events strictly before `until` are read. An order begins with a purchase of another order id than the one
-    before it in the log, or of another time stamp where there is none.
+    Args:
+        events: sorted by (customer, time).
+        offsets: customer j of them has rows offsets[j]:offsets[j+1].
+        of: `ORDERS`, each where its first line lies, as labels count them; or `MONEY`.
     """
     assert events.timestamp is not None
-    row = np.flatnonzero((events.timestamp < until) & (events.event_type == EVENT_CODE["purchase"]))
-    if not len(row):
-        return np.zeros(0)
-    time = np.asarray(events.timestamp[row])
+    bought = events.event_type == EVENT_CODE["purchase"]
     if of == MONEY:
-        some = Events(
-            events.item[row], events.event_type[row], time, *(_some(c, row) for c in (events.price, events.quantity))
-        )
-        amount = money_of(some)[0] * MONEY_UNIT
-    else:
-        known = np.zeros(len(row), np.int64) if events.order is None else np.asarray(events.order[row], np.int64)
-        key = np.where(known > 0, known, -1 - time)
-        amount = np.append(True, key[1:] != key[:-1]).astype(np.float64)
-    ago = (until - 1 - time) // MICROSECONDS_PER_DAY
-    return np.bincount(ago, amount)[::-1]
+        return np.asarray(events.timestamp[bought]), money_of(events)[0][bought] * MONEY_UNIT
+    owner = np.repeat(np.arange(len(offsets) - 1), np.diff(offsets))
+    first = order_starts(bought, owner, events.order, events.timestamp)
+    return np.asarray(events.timestamp[first]), np.ones(int(first.sum()))
+
+
+def totals_until(until: int, time: np.ndarray, amount: np.ndarray) -> np.ndarray:
+    """Amounts (n,) on each of the days that end at `until`, oldest first: float64 (days,).
+
+    Only those strictly before `until` are read.
+    """
+    known = time < until
+    ago = (until - 1 - time[known]) // MICROSECONDS_PER_DAY
+    return np.bincount(ago, amount[known])[::-1].astype(np.float64)
 
 
 def season_of(cohort: Cohort) -> Season | None:
@@ -57,17 +60,18 @@ def season_of(cohort: Cohort) -> Season | None:
     of = MONEY if cohort.answers == AMOUNTS else ORDERS
     horizon = round(cohort.horizon_days * MICROSECONDS_PER_DAY)
     until = int(cohort.cutoff.max()) + horizon
-    log = cohort.newest_log
+    assert cohort.offsets is not None, "a cohort whose windows hold that has its log's customers"
+    came_at = what_came(cohort.newest_log, cohort.offsets, of)
     seen, rows = [], []
     for cutoff, n in zip(*np.unique(cohort.cutoff, return_counts=True), strict=True):
-        before, both = (totals_until(log, t, of) for t in (int(cutoff), int(cutoff) + horizon))
+        before, both = (totals_until(t, *came_at) for t in (int(cutoff), int(cutoff) + horizon))
         came, was = float(both.sum() - before.sum()) / cohort.horizon_days, float(before[-BEFORE:].sum())
         was /= max(min(len(before), BEFORE), 1)
         if len(before) >= WEEK * FEWEST_WEEKS / 2 and was > 0 and came > 0:
             seen.append(float(np.clip(np.log(came / was), -np.log(MOST), np.log(MOST))))
             rows.append(int(n))
     learnt = float(np.average(seen, weights=rows)) if seen else 0.0
-    return Season(totals_until(log, until, of), until, learnt)
+    return Season(totals_until(until, *came_at), until, learnt)
 
 
 def borne_out(cohort: Cohort, as_said: np.ndarray, carried: np.ndarray) -> tuple[bool, float, float]:
@@ -87,7 +91,3 @@ def borne_out(cohort: Cohort, as_said: np.ndarray, carried: np.ndarray) -> tuple
     gain = plain - other
     surely = bool(gain.mean() > clustered_error(gain, person))
     return surely and len(people) >= FEWEST, float(plain.mean()), float(other.mean())
-
-
-def _some(column: np.ndarray | None, row: np.ndarray) -> np.ndarray | None:
-    return None if column is None else np.asarray(column[row])
