@@ -29,6 +29,7 @@ from shopkeeper.nn.dropout import Dropping
 from shopkeeper.nn.linear import linear
 from shopkeeper.nn.network import Inputs, SequenceNetwork
 from shopkeeper.nn.networks.sasrec import PADDED, halves, plain_attention
+from shopkeeper.nn.weights import draw_weights
 
 EPSILON = 1e-12  # of the norms
 
@@ -102,14 +103,7 @@ class BERT4RecNetwork(SequenceNetwork):
         self.norm_x = nn.LayerNorm(d, EPSILON)
         self.blocks: Any = nn.ModuleList(BERTBlock(shape) for _ in range(shape.blocks))
         self.out, self.norm = nn.Linear(d, d), nn.LayerNorm(d, EPSILON)
-        for module in self.modules():
-            if isinstance(module, nn.Embedding):
-                nn.init.normal_(module.weight, std=0.02)
-            elif isinstance(module, nn.Linear):
-                nn.init.xavier_uniform_(module.weight)
-                nn.init.zeros_(module.bias)
-        with torch.no_grad():
-            self.item.weight[0] = 0
+        draw_weights(self)
 
     @property
     def mask(self) -> int:

@@ -31,6 +31,7 @@ from shopkeeper.nn.days import PARTS, in_parts
 from shopkeeper.nn.dropout import Dropping
 from shopkeeper.nn.linear import linear
 from shopkeeper.nn.network import Inputs, SequenceNetwork
+from shopkeeper.nn.weights import draw_weights
 
 KNOTS = 72  # of the bias in time; the last one stands for 50 years and more
 STEP = 0.301  # of the logarithm of seconds from knot to knot
@@ -103,14 +104,7 @@ class HSTUNetwork(SequenceNetwork):
         self.reads = (*(("type",) if shape.n_types else ()), *(("until",) if shape.time else ()))
         self.blocks: Any = nn.ModuleList(HSTUBlock(shape) for _ in range(shape.blocks))
         self.norm = nn.LayerNorm(d, 1e-6)
-        for module in self.modules():
-            if isinstance(module, nn.Embedding):
-                nn.init.normal_(module.weight, std=0.02)
-            elif isinstance(module, nn.Linear):
-                nn.init.xavier_uniform_(module.weight)
-                nn.init.zeros_(module.bias)
-        with torch.no_grad():
-            self.item.weight[0] = 0
+        draw_weights(self)
 
     def embed(self, inputs: Inputs) -> Tensor:
         """What enters the blocks, in float32: (P, D); behind it, with `time`, days to the next event: (P, D + 3)."""

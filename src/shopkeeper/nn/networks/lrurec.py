@@ -31,6 +31,7 @@ from shopkeeper.nn.attention import Groups
 from shopkeeper.nn.dropout import Dropping
 from shopkeeper.nn.linear import affine, linear
 from shopkeeper.nn.network import Inputs, SequenceNetwork
+from shopkeeper.nn.weights import draw_weights
 
 SEQUENCES = 16  # whose products of states and gradients are held at once on a CPU; elsewhere each call costs more
 SLOWEST, FASTEST = 0.99, 0.8  # |lambda| at the start lies between them, evenly over the ring
@@ -132,14 +133,7 @@ class LRURecNetwork(SequenceNetwork):
         self.norm = nn.LayerNorm(d, 1e-6)
         self.blocks: Any = nn.ModuleList(LRUBlock(shape) for _ in range(shape.blocks))
         self.decays: Any = nn.ModuleList(Decay(2 * d) for _ in range(shape.blocks))
-        for module in self.modules():
-            if isinstance(module, nn.Embedding):
-                nn.init.normal_(module.weight, std=0.02)
-            elif isinstance(module, nn.Linear):
-                nn.init.xavier_uniform_(module.weight)
-                nn.init.zeros_(module.bias)
-        with torch.no_grad():
-            self.item.weight[0] = 0
+        draw_weights(self)
 
     def embed(self, inputs: Inputs) -> Tensor:
         """What enters the blocks, in float32: (P, D)."""

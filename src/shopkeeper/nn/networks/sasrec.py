@@ -27,6 +27,7 @@ from shopkeeper.nn.attention import Groups, causal_attention, check_heads, compi
 from shopkeeper.nn.dropout import Dropping
 from shopkeeper.nn.linear import affine, linear
 from shopkeeper.nn.network import Inputs, SequenceNetwork
+from shopkeeper.nn.weights import draw_weights
 
 Turns = tuple[Tensor, Tensor]
 
@@ -145,15 +146,7 @@ class SASRecNetwork(SequenceNetwork):
             (GatedBlock if shape.gated else AttentionBlock)(shape) for _ in range(shape.blocks)
         )
         self.norm = nn.LayerNorm(d, 1e-6)
-        for module in self.modules():
-            if isinstance(module, nn.Embedding):
-                nn.init.normal_(module.weight, std=0.02)
-            elif isinstance(module, nn.Linear):
-                nn.init.xavier_uniform_(module.weight)
-                if module.bias is not None:
-                    nn.init.zeros_(module.bias)
-        with torch.no_grad():
-            self.item.weight[0] = 0
+        draw_weights(self)
 
     def embed(self, inputs: Inputs) -> Tensor:
         """What enters the blocks, in float32: (P, D)."""

@@ -25,6 +25,7 @@ from shopkeeper.nn.attention import Groups, causal_attention, compile_blocks, un
 from shopkeeper.nn.days import PARTS, Days, in_parts
 from shopkeeper.nn.network import Inputs, SequenceNetwork
 from shopkeeper.nn.networks.sasrec import AttentionBlock, GatedBlock, SASRecShape, causal_hidden, turned
+from shopkeeper.nn.weights import draw_weights
 
 PLACES, DAYS = (2 * math.pi, 2e3 * math.pi), (2.0, 4e3)  # shortest and longest wavelength
 
@@ -62,15 +63,7 @@ class TransformerNetwork(SequenceNetwork):
             (GatedBlock if shape.gated else AttentionBlock)(shape) for _ in range(shape.blocks)
         )
         self.norm = nn.LayerNorm(d, 1e-6)
-        for module in self.modules():
-            if isinstance(module, nn.Embedding):
-                nn.init.normal_(module.weight, std=0.02)
-            elif isinstance(module, nn.Linear):
-                nn.init.xavier_uniform_(module.weight)
-                if module.bias is not None:
-                    nn.init.zeros_(module.bias)
-        with torch.no_grad():
-            self.item.weight[0] = 0
+        draw_weights(self)
 
     def embed(self, inputs: Inputs) -> Tensor:
         """What enters the blocks, in float32, and behind it the days since the event before: (P, D + 3)."""

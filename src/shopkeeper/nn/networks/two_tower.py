@@ -22,6 +22,7 @@ from torch import Tensor, nn
 from shopkeeper.errors import check, number, whole
 from shopkeeper.nn.attention import Groups
 from shopkeeper.nn.network import Inputs, SequenceNetwork
+from shopkeeper.nn.weights import draw_weights
 
 HALVES = (1.0, 4.0, 16.0, math.inf)  # events after which one counts half
 
@@ -56,14 +57,7 @@ class TwoTowerNetwork(SequenceNetwork):
         self.reads = ("type",) if shape.n_types else ()
         self.hidden = nn.Linear(len(HALVES) * d, shape.hidden)
         self.out = nn.Linear(shape.hidden, d)
-        for module in self.modules():
-            if isinstance(module, nn.Embedding):
-                nn.init.normal_(module.weight, std=0.1)  # less than what content is to say
-            elif isinstance(module, nn.Linear):
-                nn.init.xavier_uniform_(module.weight)
-                nn.init.zeros_(module.bias)
-        with torch.no_grad():
-            self.item.weight[0] = 0
+        draw_weights(self, std=0.1)  # less than what content is to say
 
     def embed(self, inputs: Inputs) -> Tensor:
         """What the means are of, in float32: (P, D)."""
