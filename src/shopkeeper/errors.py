@@ -85,6 +85,12 @@ def number(least: float = 0.0, *, above: bool = False, below: float = math.inf) 
     )
 
 
+def share(*, above: bool = False) -> Rule:
+    """A number from 0 (or above it) to 1."""
+    words = "above 0 and at most 1" if above else "from 0 to 1"
+    return f"must be a number {words}", lambda x: number(above=above)[1](x) and x <= 1
+
+
 def one_of(*valid: Any) -> Rule:
     """One of these values."""
     return f"is not known; choose {' or '.join(map(str, valid))}", lambda x: any(x is v or x == v for v in valid)

@@ -107,7 +107,7 @@ def test_every_purchase_is_followed_until_the_next_one(tmp_path):
 
 @pytest.mark.parametrize(
     ("settings", "said"),
-    [({"when": "requests"}, "Did you mean 'request'"), ({"prior": 0}, "prior is 0"), ({"half_life_days": -1}, "is -1")],
+    [({"when": "requests"}, "Did you mean 'request'"), ({"prior": 0}, "prior=0"), ({"half_life_days": -1}, "days=-1")],
 )
 def test_settings_without_sense_are_refused(settings, said):
     with pytest.raises(UserError, match=said):

@@ -135,8 +135,8 @@ def test_without_the_package_it_is_said_what_to_install_and_what_to_take(tmp_pat
 
 @pytest.mark.parametrize(
     ("make", "said"),
-    [(lambda: IALS(width=0), "ials: width is 0"), (lambda: IALS(alpha=0), "alpha is 0"), (lambda: BPR(epochs=0), "0"),
-     (lambda: BPR(learning_rate=0), "learning_rate is 0"), (lambda: BPR(half_life_days=0), "half_life_days is 0")],
+    [(lambda: IALS(width=0), "ials: model.width=0"), (lambda: IALS(alpha=0), "alpha=0"), (lambda: BPR(epochs=0), "0"),
+     (lambda: BPR(learning_rate=0), "learning_rate=0"), (lambda: BPR(half_life_days=0), "half_life_days=0")],
 )  # fmt: skip
 def test_settings_without_sense_are_refused(make, said):
     with pytest.raises(UserError, match=said):

@@ -93,6 +93,6 @@ def test_steps_are_orders_with_what_was_seen_before_them():
 def test_settings_without_sense_are_refused():
     with pytest.raises(UserError, match=r"no relation 'complements'\. Did you mean 'complement'"):
         ItemToItem("complements")
-    for wrong, said in (({"days": 0.0}, "days is 0"), ({"lift": 2.0}, "lift is 2"), ({"anchors": 0}, "anchors is 0")):
+    for wrong, said in (({"days": 0.0}, "days=0"), ({"lift": 2.0}, "lift=2"), ({"anchors": 0}, "anchors=0")):
         with pytest.raises(UserError, match=said):
             ItemToItem(**wrong)

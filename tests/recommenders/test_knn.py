@@ -139,8 +139,8 @@ def test_the_next_thing_of_a_session_is_what_sessions_like_it_had(tmp_path):
 
 @pytest.mark.parametrize(
     ("make", "said"),
-    [(lambda: UserKNN(neighbours=0), "user_knn: neighbours is 0"), (lambda: UserKNN(shrinkage=-1), "shrinkage is -1"),
-     (lambda: UserKNN(half_life_days=0), "half_life_days is 0"), (lambda: SessionKNN("vknn"), "Did you mean 'vsknn'"),
+    [(lambda: UserKNN(neighbours=0), "user_knn: model.neighbours=0"), (lambda: UserKNN(shrinkage=-1), "shrinkage=-1"),
+     (lambda: UserKNN(half_life_days=0), "half_life_days=0"), (lambda: SessionKNN("vknn"), "Did you mean 'vsknn'"),
      (lambda: SessionKNN(sample=0), "sample=0 must be"), (lambda: SessionKNN(gap_hours=0), "gap_hours=0 must be")],
 )  # fmt: skip
 def test_settings_without_sense_are_refused(make, said):

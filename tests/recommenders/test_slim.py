@@ -69,8 +69,8 @@ def test_older_events_of_a_history_weigh_less(tmp_path):
 
 @pytest.mark.parametrize(
     ("settings", "said"),
-    [({"l1": -1}, "l1 is -1"), ({"l2": 0}, "l2 is 0"), ({"candidates": 0}, "candidates is 0"),
-     ({"half_life_days": 0}, "half_life_days is 0")],
+    [({"l1": -1}, "l1=-1"), ({"l2": 0}, "l2=0"), ({"candidates": 0}, "candidates=0"),
+     ({"half_life_days": 0}, "half_life_days=0")],
 )  # fmt: skip
 def test_settings_without_sense_are_refused(settings, said):
     with pytest.raises(UserError, match=said):

@@ -68,8 +68,8 @@ def test_scores_are_those_of_a_plain_loop_over_customers(tmp_path):
 
 @pytest.mark.parametrize(
     ("settings", "said"),
-    [({"decay": "calender"}, "Did you mean 'calendar'"), ({"own_share": 2}, "own_share is 2"),
-     ({"neighbours": 0}, "neighbours is 0"), ({"half_life_days": 0}, "half_life_days is 0")],
+    [({"decay": "calender"}, "Did you mean 'calendar'"), ({"own_share": 2}, "own_share=2"),
+     ({"neighbours": 0}, "neighbours=0"), ({"half_life_days": 0}, "half_life_days=0")],
 )  # fmt: skip
 def test_settings_without_sense_are_refused(settings, said):
     with pytest.raises(UserError, match=said):

@@ -49,8 +49,8 @@ def test_what_those_with_the_same_last_baskets_took_comes_before_what_others_too
 
 @pytest.mark.parametrize(
     ("settings", "said"),
-    [({"last_baskets": 0}, "last_baskets is 0"), ({"locality": 0}, "locality is 0"), ({"asymmetry": 2}, "etry is 2"),
-     ({"neighbours": 0}, "neighbours is 0"), ({"half_life_days": 0}, "half_life_days is 0")],
+    [({"last_baskets": 0}, "last_baskets=0"), ({"locality": 0}, "locality=0"), ({"asymmetry": 2}, "etry=2"),
+     ({"neighbours": 0}, "neighbours=0"), ({"half_life_days": 0}, "half_life_days=0")],
 )  # fmt: skip
 def test_settings_without_sense_are_refused(settings, said):
     with pytest.raises(UserError, match=said):

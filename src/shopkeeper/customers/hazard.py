@@ -29,13 +29,15 @@ from shopkeeper.customers.waits import days as waiting
 from shopkeeper.customers.window import LINES, running_total
 from shopkeeper.data.prepared import Prepared
 from shopkeeper.data.ranges import lower_bound
+from shopkeeper.errors import check, whole
 from shopkeeper.models.about import DAYS, PROBABILITIES, About, Learned
 from shopkeeper.models.fit import Fit
-from shopkeeper.models.trees import grown, learnt, open_trees, save_trees
+from shopkeeper.models.trees import RULES, grown, learnt, open_trees, save_trees
 from shopkeeper.programs.base import Program
 from shopkeeper.programs.trees import tree_arrays
 from shopkeeper.schema import MICROSECONDS_PER_DAY
 
+MANY = ("must be a whole number from 1 to 1000", lambda x: whole(1)[1](x) and x <= 1000)
 HELD_OUT = 5  # one customer in so many chooses the number of trees
 
 
@@ -74,6 +76,8 @@ class Hazard:
             lambda_l2=lambda_l2,
             num_threads=num_threads,
         ) | {"objective": "binary"}
+        told = {"periods": periods, "max_trees": max_trees, "patience": patience}
+        check(told, {**RULES, "periods": MANY}, "model.")
         self.periods, self.max_trees, self.patience = periods, max_trees, patience
         self.min_positives = min_positives
         self.feature_names: tuple[str, ...] = ()

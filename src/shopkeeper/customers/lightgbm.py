@@ -19,10 +19,11 @@ from shopkeeper.customers.state import (
     with_blanks,
     write_state,
 )
+from shopkeeper.errors import check
 from shopkeeper.models.about import AMOUNTS, COUNTS, PROBABILITIES, About, Learned
 from shopkeeper.models.fit import Fit
 from shopkeeper.models.shares import Contributions, tree_shares
-from shopkeeper.models.trees import grown, open_trees, save_trees
+from shopkeeper.models.trees import RULES, grown, open_trees, save_trees
 from shopkeeper.programs.base import Program
 from shopkeeper.programs.trees import tree_arrays
 
@@ -82,6 +83,8 @@ class LightGBM:
             AMOUNTS: {"objective": "tweedie", "tweedie_variance_power": tweedie_variance_power},
         }
         self.answers = PROBABILITIES
+        told = {"max_trees": max_trees, "patience": patience, "tweedie_variance_power": tweedie_variance_power}
+        check(told, RULES, "model.")
         self.max_trees = max_trees
         self.patience = patience
         self.min_positives = min_positives

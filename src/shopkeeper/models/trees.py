@@ -11,11 +11,21 @@ from typing import Any
 
 import numpy as np
 
-from shopkeeper.errors import UserError
+from shopkeeper.errors import Rule, UserError, check, number, share, whole
 from shopkeeper.files import write_text
 
 FILE = "trees.txt"
 END = "end of parameters"
+RULES: dict[str, Rule] = {
+    "learning_rate": number(above=True),
+    "num_leaves": ("must be a whole number from 2 to 131072", lambda x: whole(2)[1](x) and x <= 131072),
+    "min_data_in_leaf": ("must be a whole number below 2^31", lambda x: whole(0)[1](x) and x < 2**31),
+    "feature_fraction": share(above=True),
+    "lambda_l2": number(),
+    "num_threads": whole(1),
+    **dict.fromkeys(("max_trees", "patience"), whole(1)),  # while the number of trees is looked for
+    "tweedie_variance_power": number(1, above=True, below=2),
+}
 
 
 def learnt(
@@ -62,19 +72,21 @@ def grown(
     num_threads: int,
     **aim: Any,
 ) -> dict[str, Any]:
-    """LightGBM's parameters for `aim` (objective, metric, …); same data, seed and version give the same trees."""
-    return {
-        **aim,
+    """LightGBM's parameters for `aim` (objective, metric, …); same data, seed and version give the same trees.
+
+    Raises:
+        UserError: a value that LightGBM refuses.
+    """
+    told = {
         "learning_rate": learning_rate,
         "num_leaves": num_leaves,
         "min_data_in_leaf": min_data_in_leaf,
         "feature_fraction": feature_fraction,
         "lambda_l2": lambda_l2,
         "num_threads": num_threads,
-        "deterministic": True,
-        "force_row_wise": True,
-        "verbose": -1,
     }
+    check(told, RULES, "model.")
+    return {**aim, **told, "deterministic": True, "force_row_wise": True, "verbose": -1}
 
 
 def save_trees(folder: Path, booster: Any) -> None:

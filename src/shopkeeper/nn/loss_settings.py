@@ -6,12 +6,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
-from shopkeeper.errors import UserError, number, one_of, whole
+from shopkeeper.errors import UserError, number, one_of, share, whole
 from shopkeeper.shapes import SWITCH, Name, Shape
 from shopkeeper.typed import read
 
 NAMES = ("softmax", "sampled_softmax", "bce", "gbce", "bpr", "bpr_max", "top1")
-SHARE = ("must be a number from 0 to 1", lambda x: number()[1](x) and x <= 1)
 
 
 @dataclass(frozen=True)
@@ -41,7 +40,7 @@ class Loss:
         "negatives": whole(1),
         "draw": one_of("uniform", "popularity"),
         "logq": SWITCH,
-        "calibration": SHARE,
+        "calibration": share(),
         "regularisation": number(),
         "smoothing": number(below=1),
         "leave_out": one_of("label", "sequence"),

@@ -15,9 +15,10 @@ from shopkeeper.customers.base import Cohort, Predictions
 from shopkeeper.customers.folds import folds_by_customer
 from shopkeeper.customers.state import labels_of, read_state, same_features, write_state
 from shopkeeper.customers.waits import days as waiting
+from shopkeeper.errors import check
 from shopkeeper.models.about import DAYS, About, Learned
 from shopkeeper.models.fit import Fit
-from shopkeeper.models.trees import grown, learnt, open_trees, save_trees
+from shopkeeper.models.trees import RULES, grown, learnt, open_trees, save_trees
 from shopkeeper.programs.base import Program
 from shopkeeper.programs.trees import tree_arrays
 from shopkeeper.programs.waits import AIMS
@@ -65,6 +66,7 @@ class QuantileTrees:
             lambda_l2=lambda_l2,
             num_threads=num_threads,
         )
+        check({"max_trees": max_trees, "patience": patience}, RULES, "model.")
         self.max_trees, self.patience, self.min_positives = max_trees, patience, min_positives
         self.feature_names: tuple[str, ...] = ()
         self.booster: dict[str, Any] = {}

@@ -28,7 +28,7 @@ from scipy import sparse
 from shopkeeper.data.prepared import Prepared
 from shopkeeper.data.requests import Requests, Targets
 from shopkeeper.data.split import Split
-from shopkeeper.errors import TooManyItemsError, UserError, check_kinds, nearest
+from shopkeeper.errors import TooManyItemsError, UserError, check, check_kinds, nearest, number, or_null, whole
 from shopkeeper.features.candidates import Reached
 from shopkeeper.features.pairs import CUSTOMER, ITEM, OWN, ItemFacts, pairs
 from shopkeeper.models.about import About, Learned
@@ -109,8 +109,11 @@ class TwoStage:
             said = f"two_stage: item_statistics is '{item_statistics}'.{nearest(item_statistics, STATISTICS)}"
             raise UserError(f"{said} Valid: {', '.join(STATISTICS)}.")
         self.nightly = item_statistics == "nightly"
-        if not window_days > 0:
-            raise UserError(f"two_stage: window_days is {window_days}; give a number above 0")
+        told, rules = (
+            {"window_days": window_days, "patience": patience},
+            {"window_days": number(above=True, below=36525)},
+        )
+        check(told, rules | {"patience": or_null(whole(1))}, "two_stage: model.")
         for name, settings in candidates.items():
             try:
                 check_kinds({"it": settings}, {"it": (dict, type(None))})

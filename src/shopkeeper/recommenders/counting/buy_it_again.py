@@ -28,7 +28,7 @@ import numpy as np
 from shopkeeper.data.prepared import Prepared
 from shopkeeper.data.requests import Requests
 from shopkeeper.data.split import Split
-from shopkeeper.errors import UserError, nearest
+from shopkeeper.errors import UserError, check, nearest, number, or_null
 from shopkeeper.features.baskets import Baskets
 from shopkeeper.features.repeats import LATENESS, TIMES, Purchases, Visits, lateness, times
 from shopkeeper.models.about import About
@@ -53,9 +53,8 @@ class BuyItAgain:
     def __init__(self, when: str = "request", prior: float = 3.0, half_life_days: float | None = 30.0) -> None:
         if when not in WHEN:
             raise UserError(f"buy_it_again: there is no when '{when}'.{nearest(when, WHEN)}")
-        for name, value in (("prior", prior), ("half_life_days", half_life_days)):
-            if value is not None and not value > 0:
-                raise UserError(f"buy_it_again: {name} is {value}; give a number above 0")
+        rules = {"prior": number(above=True), "half_life_days": or_null(number(above=True))}
+        check({"prior": prior, "half_life_days": half_life_days}, rules, "buy_it_again: model.")
         self.when, self.prior, self.half_life_days = when, prior, half_life_days
         self.types: list[int] = []
         self.rest_V = np.zeros(1, np.float32)  # share of recent baskets

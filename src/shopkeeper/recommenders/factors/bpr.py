@@ -20,7 +20,7 @@ from collections.abc import Mapping
 import numpy as np
 from scipy import sparse
 
-from shopkeeper.errors import UserError
+from shopkeeper.errors import check, number
 from shopkeeper.programs.factors import AGAINST, bpr
 from shopkeeper.recommenders.factors.factors import Factors
 
@@ -50,9 +50,8 @@ class BPR(Factors):
         half_life_days: float | None = None,
     ) -> None:
         super().__init__(width, epochs, event_weights, half_life_days)
-        for name, value in (("learning_rate", learning_rate), ("regularisation", regularisation)):
-            if not value > 0:
-                raise UserError(f"bpr: {name} is {value}; give a number above 0")
+        told = {"learning_rate": learning_rate, "regularisation": regularisation}
+        check(told, dict.fromkeys(told, number(above=True)), "bpr: model.")
         self.learning_rate, self.regularisation = learning_rate, regularisation
         self.against_M = np.zeros(0, np.int64)
 

@@ -20,7 +20,7 @@ from scipy import sparse
 from shopkeeper.data.prepared import Prepared
 from shopkeeper.data.requests import Requests
 from shopkeeper.data.split import Split
-from shopkeeper.errors import UserError
+from shopkeeper.errors import UserError, check, number, or_null, whole
 from shopkeeper.models.about import VECTORS, About
 from shopkeeper.models.fit import Fit
 from shopkeeper.programs.base import Program
@@ -43,11 +43,9 @@ class Factors:
     def __init__(
         self, width: int, epochs: int, event_weights: Mapping[str, float] | None, half_life_days: float | None
     ) -> None:
-        for setting, value in (("width", width), ("epochs", epochs)):
-            if value < 1:
-                raise UserError(f"{self.name}: {setting} is {value}; give at least 1")
-        if half_life_days is not None and not half_life_days > 0:
-            raise UserError(f"{self.name}: half_life_days is {half_life_days}; give a number above 0, or null")
+        told = {"width": width, "epochs": epochs, "half_life_days": half_life_days}
+        rules = {"width": whole(1), "epochs": whole(1), "half_life_days": or_null(number(above=True))}
+        check(told, rules, f"{self.name}: model.")
         self.width, self.epochs, self.half_life_days = width, epochs, half_life_days
         self.weight_of_type = type_weights(event_weights or dict.fromkeys(INTEREST_TYPES, 1.0))
         reads = ("event_type",) if half_life_days is None else ("event_type", "timestamp")
@@ -76,7 +74,12 @@ class Factors:
         self.item_VD = np.zeros((len(seen), self.width), np.float32)
         if x_UA.nnz:
             with library():
-                vectors_AD = self.learn(x_UA, fit.seed)
+                from implicit.recommender_base import ModelFitError
+
+                try:
+                    vectors_AD = self.learn(x_UA, fit.seed)
+                except ModelFitError:  # its own words for vectors that are no numbers
+                    vectors_AD = np.full((int(seen.sum()), self.width), np.nan, np.float32)
             self.item_VD = np.zeros((len(seen), vectors_AD.shape[1]), np.float32)
             self.item_VD[seen] = vectors_AD
         if not np.isfinite(self.item_VD).all():

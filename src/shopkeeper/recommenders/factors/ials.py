@@ -19,7 +19,7 @@ from collections.abc import Mapping
 import numpy as np
 from scipy import sparse
 
-from shopkeeper.errors import UserError
+from shopkeeper.errors import check, number, whole
 from shopkeeper.programs.factors import ials
 from shopkeeper.recommenders.factors.factors import Factors
 
@@ -50,9 +50,8 @@ class IALS(Factors):
         threads: int = 1,
     ) -> None:
         super().__init__(width, epochs, event_weights, half_life_days)
-        for name, value in (("alpha", alpha), ("regularisation", regularisation), ("threads", threads)):
-            if not value > 0:
-                raise UserError(f"ials: {name} is {value}; give a number above 0")
+        told = {"alpha": alpha, "regularisation": regularisation, "threads": threads}
+        check(told, {**dict.fromkeys(told, number(above=True)), "threads": whole(1)}, "ials: model.")
         self.alpha, self.regularisation, self.threads = alpha, regularisation, threads
         self.all_DD = np.zeros((width, width))
 

@@ -26,7 +26,7 @@ from scipy import sparse
 from shopkeeper.data.prepared import Prepared
 from shopkeeper.data.requests import Requests
 from shopkeeper.data.split import Split
-from shopkeeper.errors import UserError, nearest
+from shopkeeper.errors import UserError, check, nearest, number, or_null, share, whole
 from shopkeeper.features.steps import Steps
 from shopkeeper.models.about import About
 from shopkeeper.models.fit import Fit
@@ -38,6 +38,12 @@ from shopkeeper.recommenders.reached import reached_or_rest
 from shopkeeper.schema import event_codes
 
 RELATIONS = ("together", "after", "complement", "alternative")
+RULES = {
+    **dict.fromkeys(("anchors", "neighbours"), whole(1)),
+    **dict.fromkeys(("decay", "lift"), share()),
+    "shrinkage": number(),
+    "days": or_null(number(above=True)),
+}
 
 
 class ItemToItem:
@@ -67,14 +73,8 @@ class ItemToItem:
     ) -> None:
         if relation not in RELATIONS:
             raise UserError(f"item_to_item: there is no relation '{relation}'.{nearest(relation, RELATIONS)}")
-        for name, value, least in (("anchors", anchors, 1), ("neighbours", neighbours, 1), ("shrinkage", shrinkage, 0)):
-            if value < least:
-                raise UserError(f"item_to_item: {name} is {value}; give at least {least}")
-        if days is not None and not days > 0:
-            raise UserError(f"item_to_item: days is {days}; give a number above 0, or null")
-        for name, part in (("decay", decay), ("lift", lift)):
-            if not 0 <= part <= 1:
-                raise UserError(f"item_to_item: {name} is {part}; give a number from 0 to 1")
+        told = {"days": days, "anchors": anchors, "decay": decay, "shrinkage": shrinkage, "lift": lift}
+        check({**told, "neighbours": neighbours}, RULES, "item_to_item: model.")
         self.relation, self.days, self.anchors, self.decay = relation, days, anchors, decay
         self.shrinkage, self.lift, self.neighbours = shrinkage, lift, neighbours
         self.types: list[int] = []

@@ -25,7 +25,7 @@ from scipy import sparse
 from shopkeeper.data.prepared import Prepared
 from shopkeeper.data.requests import Requests
 from shopkeeper.data.split import Split
-from shopkeeper.errors import UserError
+from shopkeeper.errors import check, number, or_null, whole
 from shopkeeper.models.about import About
 from shopkeeper.models.fit import Fit
 from shopkeeper.programs.base import Program
@@ -41,6 +41,13 @@ CELLS_AT_ONCE = 4_000_000  # of J x C x C
 DENSE_CELLS = 256 * 2**20  # of X^T X as a matrix: 1 GiB
 SWEEPS = 100  # the limit
 TOLERANCE = 1e-4  # largest change of a weight in the last sweep
+RULES = {
+    "l1": number(),
+    "l2": number(above=True),
+    "candidates": whole(1),
+    "half_life_days": or_null(number(above=True)),
+    "self_similarity": or_null(number()),
+}
 
 
 class SLIM:
@@ -64,13 +71,8 @@ class SLIM:
         self_similarity: float | None = None,
         event_weights: Mapping[str, float] | None = None,
     ) -> None:
-        if not l1 >= 0:
-            raise UserError(f"slim: l1 is {l1}; give 0 or more")
-        for name, value in (("l2", l2), ("half_life_days", half_life_days)):
-            if value is not None and not value > 0:
-                raise UserError(f"slim: {name} is {value}; give a number above 0")
-        if candidates < 1:
-            raise UserError(f"slim: candidates is {candidates}; give at least 1")
+        told = {"l1": l1, "l2": l2, "candidates": candidates, "half_life_days": half_life_days}
+        check({**told, "self_similarity": self_similarity}, RULES, "slim: model.")
         self.l1, self.l2, self.candidates = l1, l2, candidates
         self.half_life_days, self.self_similarity = half_life_days, self_similarity
         self.weight_of_type = type_weights(event_weights or dict.fromkeys(INTEREST_TYPES, 1.0))

@@ -96,7 +96,7 @@ class SessionKNN:
             "half_life_places": half_life_places, "half_life_distance": half_life_distance,
         }  # fmt: skip
         check(told, {name: or_auto(rule) for name, rule in RULES.items()}, "session_knn: model.")
-        check({"gap_hours": gap_hours}, {"gap_hours": number(above=True)}, "session_knn: model.")
+        check({"gap_hours": gap_hours}, {"gap_hours": number(above=True, below=24 * 36525)}, "session_knn: model.")
         self.open = Open(told, OPTIONS)
         self.settings: Settings = self.open.first
         self.method, self.idf, self.gap_hours = method, idf, gap_hours

@@ -25,7 +25,7 @@ from scipy import sparse
 from shopkeeper.data.prepared import Prepared
 from shopkeeper.data.requests import Requests
 from shopkeeper.data.split import Split
-from shopkeeper.errors import UserError, nearest
+from shopkeeper.errors import UserError, check, nearest, number, or_null, share, whole
 from shopkeeper.features.baskets import Baskets, basket_weights
 from shopkeeper.metrics.best import best_entries
 from shopkeeper.models.about import About
@@ -37,6 +37,12 @@ from shopkeeper.recommenders.reached import reached_or_rest
 from shopkeeper.schema import EVENT_TYPES, event_codes
 
 DECAYS = ("groups", "calendar")
+RULES = {
+    **dict.fromkeys(("own_share", "basket_decay", "group_decay"), share()),
+    **dict.fromkeys(("neighbours", "group_size"), whole(1)),
+    "customers": or_null(whole(1)),
+    "half_life_days": number(above=True),
+}
 
 
 class TIFUKNN:
@@ -66,14 +72,10 @@ class TIFUKNN:
     ) -> None:
         if decay not in DECAYS:
             raise UserError(f"tifu_knn: there is no decay '{decay}'.{nearest(decay, DECAYS)}")
-        for name, value in (("own_share", own_share), ("basket_decay", basket_decay), ("group_decay", group_decay)):
-            if not 0 <= value <= 1:
-                raise UserError(f"tifu_knn: {name} is {value}; give a number from 0 to 1")
-        for name, count in (("neighbours", neighbours), ("group_size", group_size), ("customers", customers)):
-            if count is not None and count < 1:
-                raise UserError(f"tifu_knn: {name} is {count}; give at least 1")
-        if not half_life_days > 0:
-            raise UserError(f"tifu_knn: half_life_days is {half_life_days}; give a number above 0")
+        told = {"own_share": own_share, "basket_decay": basket_decay, "group_decay": group_decay,
+                "neighbours": neighbours, "group_size": group_size, "customers": customers,
+                "half_life_days": half_life_days}  # fmt: skip
+        check(told, RULES, "tifu_knn: model.")
         self.neighbours, self.own_share, self.decay = neighbours, own_share, decay
         self.basket_decay, self.group_decay, self.group_size = basket_decay, group_decay, group_size
         self.half_life_days, self.customers = half_life_days, customers

@@ -23,7 +23,7 @@ from scipy import sparse
 from shopkeeper.data.prepared import Prepared
 from shopkeeper.data.requests import Requests
 from shopkeeper.data.split import Split
-from shopkeeper.errors import UserError
+from shopkeeper.errors import check, number, or_null, share, whole
 from shopkeeper.features.baskets import Baskets, newest_weights
 from shopkeeper.models.about import About
 from shopkeeper.models.fit import Fit
@@ -33,6 +33,14 @@ from shopkeeper.recommenders.counting.popularity import item_popularity
 from shopkeeper.recommenders.knn.similar import asymmetric_cosine, best_of_each_row, in_catalogue
 from shopkeeper.recommenders.reached import reached_or_rest
 from shopkeeper.schema import EVENT_TYPES, event_codes
+
+RULES = {
+    "last_baskets": or_null(whole(1)),
+    "neighbours": or_null(whole(1)),
+    "locality": number(above=True, below=1000),  # beyond, no two customers are alike in 64 bits
+    "asymmetry": share(),
+    "half_life_days": or_null(number(above=True)),
+}
 
 
 class UPCF:
@@ -54,15 +62,8 @@ class UPCF:
         neighbours: int | None = None,
         half_life_days: float | None = None,
     ) -> None:
-        for name, count in (("last_baskets", last_baskets), ("neighbours", neighbours)):
-            if count is not None and count < 1:
-                raise UserError(f"up_cf: {name} is {count}; give at least 1, or null for all")
-        if not locality > 0:
-            raise UserError(f"up_cf: locality is {locality}; give a number above 0")
-        if not 0 <= asymmetry <= 1:
-            raise UserError(f"up_cf: asymmetry is {asymmetry}; give a number from 0 to 1")
-        if half_life_days is not None and not half_life_days > 0:
-            raise UserError(f"up_cf: half_life_days is {half_life_days}; give a number above 0, or null")
+        told = {"last_baskets": last_baskets, "neighbours": neighbours, "locality": locality}
+        check({**told, "asymmetry": asymmetry, "half_life_days": half_life_days}, RULES, "up_cf: model.")
         self.last_baskets, self.locality, self.asymmetry = last_baskets, locality, asymmetry
         self.neighbours, self.half_life_days = neighbours, half_life_days
         self.types: list[int] = []

@@ -24,7 +24,7 @@ from scipy import sparse
 from shopkeeper.data.prepared import Prepared
 from shopkeeper.data.requests import Requests
 from shopkeeper.data.split import Split
-from shopkeeper.errors import UserError
+from shopkeeper.errors import check, number, or_null, whole
 from shopkeeper.models.about import About
 from shopkeeper.models.fit import Fit
 from shopkeeper.programs.base import Program
@@ -34,6 +34,13 @@ from shopkeeper.recommenders.counting.popularity import counted_types, item_popu
 from shopkeeper.recommenders.knn.similar import best_of_each_row, in_catalogue
 from shopkeeper.recommenders.reached import reached_or_rest
 from shopkeeper.schema import INTEREST_TYPES
+
+RULES = {
+    "neighbours": whole(1),
+    "shrinkage": number(),
+    "half_life_days": or_null(number(above=True)),
+    "own_weight": or_null(number()),
+}
 
 
 class UserKNN:
@@ -55,12 +62,8 @@ class UserKNN:
         own_weight: float | None = None,
         event_weights: Mapping[str, float] | None = None,
     ) -> None:
-        if neighbours < 1:
-            raise UserError(f"user_knn: neighbours is {neighbours}; give at least 1")
-        if not shrinkage >= 0:
-            raise UserError(f"user_knn: shrinkage is {shrinkage}; give 0 or more")
-        if half_life_days is not None and not half_life_days > 0:
-            raise UserError(f"user_knn: half_life_days is {half_life_days}; give a number above 0, or null")
+        told = {"neighbours": neighbours, "shrinkage": shrinkage, "half_life_days": half_life_days}
+        check({**told, "own_weight": own_weight}, RULES, "user_knn: model.")
         self.neighbours, self.shrinkage = neighbours, shrinkage
         self.half_life_days, self.own_weight = half_life_days, own_weight
         self.weight_of_type = type_weights(event_weights or dict.fromkeys(INTEREST_TYPES, 1.0))
