@@ -65,6 +65,18 @@ def test_without_a_step_a_list_is_the_models(shop: Any) -> None:
     assert listed(shop, seen=True)[0] == [3, 5, 6, 0, 0, 0]
 
 
+def test_scores_that_one_value_rounds_together_stay_in_the_models_order(shop: Any) -> None:
+    class Near(Fixed):
+        """Differences far below those to the worst item, as sums of decayed neighbours have them."""
+
+        def score(self, requests: Requests) -> np.ndarray:
+            scores_V = np.array([0, -0.9, 1e-20, 3e-20, 2e-20, 4e-20, -0.8], np.float32)
+            return np.repeat(scores_V[None], len(requests), axis=0)
+
+    asked = Requests.from_histories([[1, 2]])
+    assert Reranked(Near(), [], shop[1], False).recommend(asked, 5).tolist() == [[5, 3, 4, 2, 6]]
+
+
 def test_stock_that_is_none_or_less_is_not_shown_and_unknown_stock_is(shop: Any) -> None:
     assert listed(shop, "available")[0] == [1, 4, 5, 6, 0, 0]
 

@@ -118,5 +118,5 @@ class Reranked:
         if (hidden := requests.hidden(self.filter_seen)) is not None:
             scores_BV[np.repeat(np.arange(len(requests)), np.diff(hidden[0])), hidden[1]] = -np.inf
         n = min(n, len(self.catalogue))
-        best_BN = np.sort(best_columns(scores_BV, n), axis=1)
+        best_BN = best_columns(scores_BV, n)  # in the model's order, also where `Lists` rounds two scores to one value
         return Lists.of(best_BN.astype(np.int32), np.take_along_axis(scores_BV, best_BN, axis=1))
