@@ -154,6 +154,24 @@ def test_what_training_windows_brought_is_a_mean_over_rows(shop: Prepared):
     assert learnt(build_cohort(shop, CUTOFFS[:2], 60, 90)).learnt == pytest.approx((n * one + m * other) / (n + m))
 
 
+def test_a_cutoff_before_which_little_is_known_or_without_orders_says_nothing_of_the_year(shop: Prepared):
+    cohort = build_cohort(shop, CUTOFFS[0], 60, 90)
+    time = cohort.events.timestamp
+    assert time is not None
+    began = int(time.min())
+
+    def at(days: float) -> Cohort:
+        return replace(cohort, cutoff=np.full(len(cohort), began + round(days * DAY)))
+
+    early, known = at(27), at(28)  # four weeks
+    assert learnt(early).learnt == 0.0
+    assert learnt(known).learnt != 0.0
+    both = {name: np.concatenate([getattr(c, name) for c in (early, known)]) for name in ("customer", "cutoff")}
+    assert learnt(replace(cohort, **both)).learnt == learnt(known).learnt
+    beyond = (int(time.max()) + DAY - began) / DAY
+    assert learnt(at(beyond)).learnt == 0.0  # a window without an order is no season, but the end of the log
+
+
 def test_amounts_are_drawn_apart_as_far_as_it_helps_and_their_sum_stays():
     rng = np.random.default_rng(0)
     mean = rng.gamma(1.0, 100.0, 5000)
@@ -235,9 +253,12 @@ def test_a_gain_that_may_be_chance_or_of_few_customers_bears_nothing_out(shop: P
     assert not borne_out(asked, better, half)[0]
     assert not borne_out(asked, half, half)[0]
     assert not borne_out(asked, half, np.where(rng.random(n) < 0.51, better, 1 - better))[0]
-    some = slice(0, FEWEST - 2)
-    few = replace(asked, customer=asked.customer[some], label=label[some])
-    assert not borne_out(few, half[some], better[some])[0]
+    for people in (FEWEST - 1, FEWEST):
+        some = slice(0, people)
+        few = replace(asked, customer=asked.customer[some], label=label[some])
+        assert borne_out(few, half[some], better[some])[0] == (people == FEWEST)
     twice = replace(asked, customer=asked.customer // 4)  # rows are many, customers are few
     assert not borne_out(twice, half, better)[0]
-    assert np.isnan(borne_out(asked, np.full(n, np.nan), half)[1])
+    surely, as_said, _ = borne_out(asked, np.full(n, np.nan), half)  # nobody has an answer
+    assert not surely
+    assert np.isnan(as_said)
