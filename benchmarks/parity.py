@@ -36,8 +36,7 @@ from shopkeeper.pipeline.told import Train
 from shopkeeper.pipeline.told import settings as read_settings
 from shopkeeper.timeline import CustomerSpec, customer_windows
 
-# Without this folder: its `recbole_models.py` would be taken for the folder of that name in `tests/`.
-sys.path[:] = [str(ROOT / "tests"), *(one for one in sys.path if one != str(Path(__file__).parent))]
+sys.path.insert(0, str(ROOT / "tests"))
 every = import_module("test_every_model")
 
 TASKS = {COUNTS: "orders", DAYS: "next_order"}

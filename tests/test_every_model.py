@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from recbole_models.shop import environment
+from recbole_runs.shop import environment
 from recommenders.checks import check_odd_shops, check_recommender
 from shopkeeper.customers.base import Cohort, CustomerModel
 from shopkeeper.customers.build_cohort import as_it_is, build_cohort
@@ -322,7 +322,7 @@ def test_a_model_that_does_not_say_what_it_reads_is_found_out(said: dict[str, An
 
 def test_a_recommender_keeps_what_only_recommenders_promise(name: str, model: Any, tmp_path: Path):
     if model.about.asks != REQUESTS or model.about.oracle or name == "recbole":
-        pytest.skip("no recommender, or one of a simulated shop alone, or it takes seconds to start: recbole_models/")
+        pytest.skip("no recommender, or one of a simulated shop alone, or it takes seconds to start: recbole_runs/")
     # No validation: it would choose the epoch, and sees rows after the training end.
     fit = Fit(seed=1, trainer=replace(TRAINER, validation_requests=0), progress=False)
     if name in ("sasrec_history", "gru4rec+copy"):  # a clock is not for data that have only an order

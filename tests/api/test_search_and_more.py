@@ -277,7 +277,7 @@ def test_a_tracked_model_becomes_challenger_and_is_let_through_or_told_why_not(t
 
 
 def test_one_of_recboles_models_is_fitted_by_its_own_name():
-    from recbole_models.shop import environment
+    from recbole_runs.shop import environment
 
     assert sk.Estimator("recbole:LightGCN").name == "LightGCN"
     environment()  # skips where `make recbole` was not called

@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from recbole_models.shop import ITEMS, N_ITEMS, walkers
+from recbole_runs.shop import ITEMS, N_ITEMS, walkers
 from shopkeeper.data.requests import Requests
 from shopkeeper.errors import UserError
 from shopkeeper.models.fit import Fit

@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from recbole_models.shop import FIT, N_ITEMS, TRAINER, environment, walkers
+from recbole_runs.shop import FIT, N_ITEMS, TRAINER, environment, walkers
 from recommenders.checks import stranger
 from shopkeeper.data.prepared import Prepared
 from shopkeeper.data.split import Split

@@ -20,7 +20,7 @@ import numpy as np
 import pytest
 import torch
 
-from recbole_models.shop import environment
+from recbole_runs.shop import environment
 from shopkeeper.nn.networks.bert4rec import BERT4RecNetwork, BERT4RecShape
 from shopkeeper.nn.networks.gru4rec import GRU4RecNetwork, GRU4RecShape
 from shopkeeper.nn.networks.sasrec import SASRecNetwork, SASRecShape
