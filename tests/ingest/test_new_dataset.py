@@ -18,6 +18,7 @@ from shopkeeper.errors import UserError
 from shopkeeper.ingest.dataset import parse
 from shopkeeper.ingest.guesses.new_dataset import guess_dataset
 from shopkeeper.ingest.log import read_log
+from shopkeeper.schema import EVENT_CODE
 
 
 def test_a_shops_csv_gets_a_config_that_prepares_it(tmp_path: Path):
@@ -81,17 +82,17 @@ def test_invoices_in_local_time_with_semicolons_raise_the_right_doubts(tmp_path:
     config, text = guess(tmp_path, "InvoiceNo;StockCode;InvoiceDate;Quantity;UnitPrice;CustomerID\n" + rows)
     assert config["reader"] == {"format": "csv", "delimiter": ";", "decimal": ","}
     assert config["columns"]["order_id"] == "InvoiceNo"
-    assert config["event_type"] == "purchase"
+    assert config["event_type"]["value"] == "purchase"
     for doubt in (
         "is the day or the month first",
         "name no zone",
-        "negative values; are these returns",
+        "'Quantity' is negative in 1 of the first 50 rows: taken for returns",
         "kinds of events apart",
     ):
         assert doubt in text
-    config["max_rejected_share"] = 0.1
     p = Prepared.open(prepare_dataset(config, tmp_path, tmp_path / "out", progress=False))
-    assert p.manifest["n_events"] == 49
+    assert p.manifest["n_events"] == 50
+    assert (p.events.event_type == EVENT_CODE["return"]).sum() == 1
 
 
 def test_a_file_without_items_gets_one_item_and_few_customers_a_doubt(tmp_path: Path):

@@ -116,7 +116,7 @@ def test_what_prepare_would_refuse_is_a_doubt_of_new_dataset_with_shares_that_di
     path = log(tmp_path / "more.csv", 1000, 11)
     assert (
         "# DOUBT: 11 of the first 1,000 events would be rejected (11 × customer: no user_id): more than "
-        "max_rejected_share (0.01) allows; mend them, or set it\nmax_rejected_share: 0.01\n"
+        "max_rejected_share (0.01) allows; mend them, or set it to 0.03\nmax_rejected_share: 0.01\n"
     ) in guess_dataset(path)
     with pytest.raises(UserError, match=r"in all 11 of 1,000 rows \(1\.1%\) are rejected"):
         prepare_dataset(yaml.safe_load(guess_dataset(path)), tmp_path, tmp_path / "out")

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections import Counter
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -21,8 +22,9 @@ from shopkeeper.ingest.checks import Rows, check
 from shopkeeper.ingest.dataset import CANCELLED, DatasetConfig, parse
 from shopkeeper.ingest.dataset_parts import FORMATS, Timestamp
 from shopkeeper.ingest.exports import Export, version
-from shopkeeper.ingest.guesses.currencies import several
+from shopkeeper.ingest.guesses.currencies import ASKED, several
 from shopkeeper.ingest.guesses.files import Given, only
+from shopkeeper.ingest.guesses.gaps import churn_lines
 from shopkeeper.ingest.guesses.habits import span_days, windows_of
 from shopkeeper.ingest.guesses.id_doubts import id_doubts
 from shopkeeper.ingest.guesses.look import head
@@ -75,9 +77,12 @@ def propose(
     times, doubts = ({}, []) if "logs" in source else _times(told, files.paths[0], limit)
     told["timestamp"] = {**(source.get("timestamp") or {}), **times}
     windows: dict[str, float] = {}
+    currency: list[str] = []
+    churn: list[str] = []
     if "logs" not in source:
-        found, days = _looked_at(told, ends, limit)
+        found, days, currency = _looked_at(told, ends, limit)
         doubts += found
+        churn = churn_lines(told, files.paths, days) if timed and "churn" in source else []
         usual = sum((source.get("temporal") or {}).get(f"{part}_days") or 0 for part in ("validation", "test"))
         if days is not None and days < 1.5 * usual:
             windows = windows_of(days) or {}
@@ -101,6 +106,7 @@ def propose(
         f"  folder: {quoted(files.folder)} # below paths.raw (SHOPKEEPER_RAW)",
         *([] if "logs" in source else [f"  files: [{', '.join(map(quoted, files.files))}]"]),  # else the source's own
     ]
+    lines += currency
     if reader:
         lines += ["reader:", *(f"  {key}: {_scalar(value)}" for key, value in reader.items())]
     if timed:
@@ -113,7 +119,7 @@ def propose(
             "temporal:",
             *(f"  {key}: {'null' if value is None else value}" for key, value in {**none, **windows}.items()),
         ]
-    return "\n".join(lines) + "\n"
+    return "\n".join([*lines, *churn]) + "\n"
 
 
 def _differs(source: dict[str, Any], found: dict[str, Any]) -> dict[str, Any]:
@@ -174,9 +180,10 @@ def _written(told: dict[str, Any], path: Path, limit: int) -> pl.Series | None:
     return texts.filter(texts != "")
 
 
-def _looked_at(told: dict[str, Any], paths: Sequence[Path], limit: int) -> tuple[list[str], float | None]:
+def _looked_at(told: dict[str, Any], paths: Sequence[Path], limit: int) -> tuple[list[str], float | None, list[str]]:
     """What the first rows of files, read as the source says, leave to doubt: what is rejected, left out, or no person;
-    and how many days lie between the first file's and the last one's, None where that has more rows, or none counts.
+    how many days lie between the first file's and the last one's, None where that has more rows, or none counts; and
+    the line `currency`, where prices are in one or nothing says in which.
     """
     cancelled = told.get("cancelled")
     config = parse({**told, "cancelled": dict(cancelled, orders="leave_out")} if cancelled else told)
@@ -215,13 +222,27 @@ def _looked_at(told: dict[str, Any], paths: Sequence[Path], limit: int) -> tuple
         count = np.bincount(ids.codes[ids.codes >= 0], minlength=len(ids.values))
         there = np.flatnonzero(count)
         lines += id_doubts(column, ids.values.take(pa.array(there)), count[there], n)
-    if kept and (written := config.extra.get("currency")):
-        amounts = join_ids([rows.ids[f"file:{written}"] for rows in kept])
-        names = [name.upper() for name in amounts.values.take(pa.array(amounts.codes[amounts.codes >= 0])).to_pylist()]
-        lines += [found] if (found := several(Counter(names), written, str(told.get("currency") or ""))) else []
+    doubt, currency = _currency(told, config, kept)
+    lines += doubt
     if n or not len(bad):  # else what is wrong with all of them is said
         lines += _not_wanted(told, kept, others, n + len(gone))
-    return lines, days
+    return lines, days, currency
+
+
+def _currency(told: Mapping[str, Any], config: DatasetConfig, kept: Sequence[Rows]) -> tuple[list[str], list[str]]:
+    """Doubts about the currencies of some rows, and the line `currency` that says or asks in which prices are."""
+    own = str(told.get("currency") or "")
+    if "price" not in config.columns or not kept:
+        return [], []
+    names: list[str] = []
+    if written := config.extra.get("currency"):
+        found = join_ids([rows.ids[f"file:{written}"] for rows in kept])
+        names = [name.upper() for name in found.values.take(pa.array(found.codes[found.codes >= 0])).to_pylist()]
+    names = [name for name in names if name]
+    doubt = several(Counter(names), str(written), own)
+    if own or doubt:
+        return [doubt] * bool(doubt), []
+    return [], [f"currency: {names[0]}" if names else f"currency: null # {ASKED}"]
 
 
 def _not_wanted(told: dict[str, Any], kept: Sequence[Rows], others: Counter[str], n: int) -> list[str]:
@@ -240,7 +261,7 @@ def above(share: float, allowed: float) -> str:
     """What follows where more rows would be rejected than a config allows; else nothing."""
     if share <= allowed:
         return ""
-    return f": {MORE} ({allowed}) allows; mend them, or set it"
+    return f": {MORE} ({allowed}) allows; mend them, or set it to {math.ceil(100 * share + 1) / 100:g}"
 
 
 def would_be_rejected(told: dict[str, Any], path: Path, limit: int) -> str:
@@ -248,7 +269,7 @@ def would_be_rejected(told: dict[str, Any], path: Path, limit: int) -> str:
     of them; "": it would be prepared.
     """
     try:
-        lines, _ = _looked_at(told, [path], limit)
+        lines, *_ = _looked_at(told, [path], limit)
     except UserError as e:
         return f"prepare would stop: {e}"
     return next((line for line in lines if REJECTED_ROWS in line and MORE in line), "")

@@ -14,7 +14,9 @@ import yaml
 from shopkeeper.errors import UserError
 from shopkeeper.ingest.dataset_parts import ReaderSettings
 from shopkeeper.ingest.exports import FEWEST, Export, files_read, recognised, without_header
+from shopkeeper.ingest.guesses.beside import last_of
 from shopkeeper.ingest.guesses.files import LOOKED_INTO, Given, given, only
+from shopkeeper.ingest.guesses.gaps import churn_lines
 from shopkeeper.ingest.guesses.habits import (
     NO_CUTOFF,
     asked_rows,
@@ -32,7 +34,7 @@ from shopkeeper.ingest.guesses.nested import check_cells, unfolded
 from shopkeeper.ingest.guesses.numbers import has_decimal_comma
 from shopkeeper.ingest.guesses.scalars import DOUBT, quoted
 from shopkeeper.ingest.guesses.times import instants, join_date_and_clock, time_options
-from shopkeeper.ingest.guesses.written import FEW, body_lines, last_of, smallest
+from shopkeeper.ingest.guesses.written import FEW, body_lines, smallest
 from shopkeeper.typed import made
 
 LOOKED_AT = 20_000  # rows
@@ -183,6 +185,8 @@ def _proposed(files: Given, frame: pl.DataFrame, options: dict[str, Any], doubts
     lines += ["max_rejected_share: 0.01"]
     text = "\n".join(lines) + "\n"
     told = {**yaml.safe_load(text), "raw": {"folder": "", "files": [files.paths[0].name]}}
+    if timed and split != "sessions":
+        text = text.replace("max_rejected_share:", "\n".join([*churn_lines(told, files.paths), "max_rejected_share:"]))
     if doubt := would_be_rejected(told, files.paths[0], LOOKED_AT):
         text = text.replace("max_rejected_share:", f"{DOUBT}{doubt}\nmax_rejected_share:")
     return text

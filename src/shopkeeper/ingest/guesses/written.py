@@ -9,6 +9,8 @@ import numpy as np
 import polars as pl
 import pyarrow as pa
 
+from shopkeeper.ingest.guesses.back import return_rules
+from shopkeeper.ingest.guesses.beside import discount_doubt, item_columns, last_of, person_lines
 from shopkeeper.ingest.guesses.currencies import NAMED as CURRENCY
 from shopkeeper.ingest.guesses.currencies import currency_lines
 from shopkeeper.ingest.guesses.habits import kind_of
@@ -25,11 +27,6 @@ FEW = 500  # rows to each customer above which it is doubtful that they are cust
 RATINGS = r"rating|ratings|stars|score|overall|bewertung"
 MAY_BE_KINDS = 12  # different values of a column without a telling name that may be kinds of events
 REQUIRED_LACKS = 0.01  # share of a kind's rows that may lack a column which is taken to be required for it
-
-
-def last_of(name: str) -> str:
-    """A nested column's own name: of `items.price` the price."""
-    return name.rpartition(".")[2] or name
 
 
 def body_lines(
@@ -56,8 +53,14 @@ def body_lines(
                 candidate, why = spare[0], f"the columns have no names; '{spare[0]}' is the {ours} by its place"
             lines.append(f"  {DOUBT}{why}")
             columns[ours] = candidate
+    unused = [c for c in frame.columns if c not in columns.values()]
+    person = person_lines(frame, columns, unused)
     for ours, theirs in columns.items():
         if ours == "event_type":
+            continue
+        if ours == "user_id" and person is not None:
+            lines[:0], unused = person.steps, [c for c in unused if c != person.key]
+            lines.append(person.column)
             continue
         missing = int((frame[theirs].is_null() | (frame[theirs].cast(pl.String) == "")).sum())
         share = missing / frame.height
@@ -74,12 +77,9 @@ def body_lines(
             there = np.flatnonzero(rows)
             found = id_doubts(ours, ids.dictionary.take(pa.array(there)), rows[there], frame.height)
             lines += [f"  {DOUBT}{line}" for line in found]
-        low = smallest(frame[theirs]) if ours in ("price", "quantity") else None
-        if low is not None and low < 0:
-            lines.append(f"  {DOUBT}'{theirs}' has negative values; are these returns? see event_type.rules")
-    unused = [c for c in frame.columns if c not in columns.values()]
     currency, money = currency_lines(frame, columns, unused)
-    if aside := [c for c in unused if c != currency]:
+    items = item_columns(frame, columns["item_id"], unused) if "item_id" in columns else {}
+    if aside := [c for c in unused if c != currency and c not in items.values()]:
         lines.append(f"  # not used: {', '.join(aside)}")
     for ours in ("price", "quantity"):
         for theirs in unread(frame, NAMES[ours], unused) if ours not in columns else []:
@@ -88,7 +88,11 @@ def body_lines(
                 f"{_example(frame[theirs])}: write them without signs, or figures of money are missing"
             )
     lines += price_lines(frame, columns, options.get("decimal"))
+    lines += discount_doubt(frame, columns, unused, options.get("decimal"))
     lines += money
+    lines += person.identity if person is not None else []
+    if items:
+        lines += ["items:", f"  from_events: {{{', '.join(f'{k}: {quoted(v)}' for k, v in items.items())}}}"]
     if "timestamp" in columns:
         theirs = columns["timestamp"]
         guess, notes = time_options(frame[theirs])
@@ -98,10 +102,12 @@ def body_lines(
         lines += [f"  {key}: {quoted(str(value))}" for key, value in (guess or {}).items()]
     else:
         lines.append(f"{DOUBT}no column looks like a time; the order of the rows is taken as the order of events")
-    return _event_lines(frame, columns, lines)
+    return _event_lines(frame, columns, lines, options.get("decimal"))
 
 
-def _event_lines(frame: pl.DataFrame, columns: dict[str, str], lines: list[str]) -> tuple[list[str], list[str]]:
+def _event_lines(
+    frame: pl.DataFrame, columns: dict[str, str], lines: list[str], decimal: str | None
+) -> tuple[list[str], list[str]]:
     if "event_type" not in columns:
         bought = {"order_id", "price", "quantity"} & set(columns) or "item_id" not in columns  # who, when: a purchase
         rated = [c for c in frame.columns if re.fullmatch(RATINGS, last_of(c), re.IGNORECASE)]
@@ -112,10 +118,10 @@ def _event_lines(frame: pl.DataFrame, columns: dict[str, str], lines: list[str])
                and not re.search(f"{NAMES['price']}|{NAMES['quantity']}", last_of(c), re.IGNORECASE)]  # fmt: skip
         names = " or ".join(f"'{c}'" for c in few if not frame[c].null_count() and not CURRENCY.search(last_of(c)))
         hint = f"; if {names} does, write event_type: {{column: …, map: {{…}}}}" if names else ""
-        lines += [
-            f"{DOUBT}no column tells kinds of events apart; every row is taken as a {kind}{hint}",
-            f"event_type: {kind}",
-        ]
+        doubts, rules = return_rules(frame, columns, None, decimal) if kind == "purchase" else ([], [])
+        what = f"every {'other ' * bool(rules)}row is taken as a {kind}"
+        lines += [*doubts, f"{DOUBT}no column tells kinds of events apart; {what}{hint}"]
+        lines += ["event_type:", f"  value: {kind}", *_rules(rules)] if rules else [f"event_type: {kind}"]
         return lines, [kind]
     theirs = columns["event_type"]
     values = frame[theirs].cast(pl.String).drop_nulls().value_counts(sort=True, name="n")
@@ -127,11 +133,18 @@ def _event_lines(frame: pl.DataFrame, columns: dict[str, str], lines: list[str])
         kinds.append(found or "view")
         lines.append(f"    {quoted(value)}: {found or 'view'} # {n:,} rows{note}")
     of_value = dict(zip(values.sort("n", theirs, descending=[True, False])[theirs], kinds, strict=True))
-    schema = _schema_lines(frame, columns, frame[theirs].cast(pl.String).replace_strict(of_value, default=""))
+    kind_of_row = frame[theirs].cast(pl.String).replace_strict(of_value, default="")
+    doubts, rules = return_rules(frame, columns, kind_of_row, decimal)
+    lines += [*_rules(rules), *doubts]
+    schema = _schema_lines(frame, columns, kind_of_row)
     told = [line.partition(":")[0] + ":" for line in schema[1:] if DOUBT not in line]  # lacked by other kinds alone
     lines = [re.sub(f" {DOUBT}[0-9.]+% of it is missing", "", s) if s.startswith(tuple(told)) else s for s in lines]
     lines += schema
     return lines, ["purchase"] if "purchase" in kinds else kinds[:1]
+
+
+def _rules(entries: list[str]) -> list[str]:
+    return ["  rules:", *(f"    - {entry}" for entry in entries)] if entries else []
 
 
 def _schema_lines(frame: pl.DataFrame, columns: dict[str, str], kind: pl.Series) -> list[str]:

@@ -1,0 +1,64 @@
+"""What was brought back: rows of negative units, and how a config makes returns of them."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+
+import polars as pl
+
+from shopkeeper.ingest.guesses.numbers import row_numbers
+from shopkeeper.ingest.guesses.scalars import DOUBT, quoted
+
+MARK = r"^([A-Za-z]{1,4}[-_/]?)"  # before the digits of a number of an order
+MOST, STRAY = 0.5, 0.001  # shares of the negative rows that a mark must name, of the others that may bear it
+
+
+def return_rules(
+    frame: pl.DataFrame, columns: Mapping[str, str], kinds: pl.Series | None, decimal: str | None = None
+) -> tuple[list[str], list[str]]:
+    """Doubts about negative units and amounts, and the entries of `event_type.rules` that they propose.
+
+    `kinds`: our kind of each row, where a column says it; None: all are purchases.
+
+    Orders whose number begins like no purchase's are returns (`C489449`); where no mark tells, units below zero do.
+    """
+    doubts = []
+    below = {
+        ours: (row_numbers(frame[columns[ours]], decimal) < 0).fill_null(False)
+        for ours in ("quantity", "price")
+        if ours in columns
+    }
+    if kinds is not None:
+        below = {ours: rows & (kinds == "purchase") for ours, rows in below.items()}
+    with_units = below.get("quantity", pl.repeat(False, frame.height, dtype=pl.Boolean, eager=True))
+    if "price" in below and (n := int((below["price"] & ~with_units).sum())):
+        doubts.append(
+            f"{DOUBT}'{columns['price']}' is negative in {n:,} rows, which are rejected; where these are returns: "
+            f'event_type.rules: [{{column: {quoted(columns["price"])}, matches: "^-", value: return}}]'
+        )
+    n = int(below["quantity"].sum()) if "quantity" in below else 0
+    if not n:
+        return doubts, []
+    theirs, negative = columns["quantity"], below["quantity"]
+    column, pattern, how = theirs, r"^\s*-", "taken for returns"
+    if mark := _mark_of(frame, columns, negative):
+        column, pattern = columns["order_id"], f"^{re.escape(mark)}"
+        rest = int((negative & ~frame[column].cast(pl.String).str.starts_with(mark).fill_null(False)).sum())
+        how = f"taken for returns where '{column}' begins with {mark}" + (
+            f"; {rest:,} others are rejected" * bool(rest)
+        )
+    doubts.append(f"{DOUBT}'{theirs}' is negative in {n:,} of the first {frame.height:,} rows: {how}")
+    return doubts, [f"{{column: {quoted(column)}, matches: {quoted(pattern)}, value: return}}"]
+
+
+def _mark_of(frame: pl.DataFrame, columns: Mapping[str, str], negative: pl.Series) -> str:
+    """How the numbers of most orders with negative units begin, and of hardly any other; "": nothing tells them."""
+    if "order_id" not in columns:
+        return ""
+    marks = frame[columns["order_id"]].cast(pl.String).str.strip_chars().str.extract(MARK)
+    found = marks.filter(negative).drop_nulls().value_counts(sort=True, name="rows")
+    if not found.height or found["rows"][0] < MOST * int(negative.sum()):
+        return ""
+    mark = str(found[columns["order_id"]][0])
+    return mark if int((marks.filter(~negative) == mark).sum()) <= STRAY * frame.height else ""

@@ -1,0 +1,110 @@
+"""Columns that need not be there and are worth having: who somebody was before a login, what an item is, a discount."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from typing import NamedTuple
+
+import polars as pl
+
+from shopkeeper.ingest.guesses.headings import NAMES
+from shopkeeper.ingest.guesses.numbers import row_numbers
+from shopkeeper.ingest.guesses.scalars import DOUBT, quoted
+
+BEFORE_LOGIN = r"anon|visitor|device.?id|cookie|pseudo|browser|client.?id|guest|distinct.?id"
+THERE = 0.99  # share of the rows without a customer that have the other id
+PERSON = "person"  # the column that is made of both
+OF_ITEMS = {  # attribute -> what shops call the column
+    "name": r"name$|title|descri|bezeichnung|libell|titre|nombre|nome$|nazwa|назв|наимен",
+    "category": r"categ|group|department|warengruppe|kategor|rubri|famil|катег",
+    "brand": r"brand|marke|marque|marca|manufacturer|hersteller|бренд|марка",
+}
+ONE_VALUE, ITEMS = 0.98, 5  # share of the items that have one value alone; fewer items on several rows tell nothing
+TAKEN_OFF = r"discount|rabatt|rebate|remise|réduction|sconto|descuento|korting|rabat|скидк|знижк"
+
+
+class Person(NamedTuple):
+    """Lines of a config where customers are known by one column, and who is not logged in by another, the `key`."""
+
+    key: str
+    steps: list[str]
+    column: str
+    identity: list[str]
+
+
+def person_lines(frame: pl.DataFrame, columns: Mapping[str, str], spare: Sequence[str]) -> Person | None:
+    """What names everybody, where the customer's id is blank in some rows and another id stands there; else None."""
+    user = columns.get("user_id")
+    if user is None or "timestamp" not in columns or PERSON in frame.columns:
+        return None
+    blank = _blank(frame[user])
+    keys = [c for c in spare if re.search(BEFORE_LOGIN, last_of(c), re.IGNORECASE)]
+    key = next((c for c in keys if (~_blank(frame[c]) & blank).sum() >= THERE * blank.sum()), None)
+    if not blank.any() or key is None:
+        return None
+    log_in = bool(frame[key].filter(blank).is_in(frame[key].filter(~blank).unique().to_list()).any())
+    what = "whoever was seen under both is one from then on, as identity says" if log_in else "nobody has both"
+    return Person(
+        key,
+        ["steps:", f"  - first_of: {{columns: [{quoted(user)}, {quoted(key)}], into: {PERSON}}}"],
+        f"  user_id: {PERSON} # {DOUBT.removeprefix('# ')}'{user}' lacks {blank.mean():.1%} of the rows, and '{key}' "
+        f"stands there: {what}",
+        ["identity:", f"  from_events: {{account: {quoted(user)}, key: {quoted(key)}}}"] if log_in else [],
+    )
+
+
+def item_columns(frame: pl.DataFrame, item: str, spare: Sequence[str]) -> dict[str, str]:
+    """Attribute -> column, of the columns that are called like an item's and have one value for nearly every item."""
+    found = {}
+    for attribute, pattern in OF_ITEMS.items():
+        for theirs in spare:
+            called = re.search(pattern, last_of(theirs), re.IGNORECASE)
+            if (
+                called
+                and not re.search(NAMES["user_id"], last_of(theirs), re.IGNORECASE)
+                and _says(frame, item, theirs)
+            ):
+                found.setdefault(attribute, theirs)
+    return found
+
+
+def _says(frame: pl.DataFrame, item: str, theirs: str) -> bool:
+    rows = frame.select(item=pl.col(item).cast(pl.String), said=pl.col(theirs).cast(pl.String)).drop_nulls()
+    values = rows.group_by("item").agg(pl.len(), pl.col("said").n_unique()).filter(pl.col("len") > 1)
+    return values.height >= ITEMS and float((values["said"] == 1).mean()) >= ONE_VALUE  # type: ignore[arg-type]
+
+
+def discount_doubt(
+    frame: pl.DataFrame, columns: Mapping[str, str], spare: Sequence[str], decimal: str | None
+) -> list[str]:
+    """A doubt where amounts were taken off, and nothing says whether that is in the price already."""
+    if "price" not in columns:
+        return []
+    for theirs in spare:
+        taken_off = (
+            row_numbers(frame[theirs], decimal) if re.search(TAKEN_OFF, last_of(theirs), re.IGNORECASE) else None
+        )
+        if taken_off is None or not (taken_off.fill_null(0) != 0).any():
+            continue
+        whole = f"price: {quoted(columns['price'])}, quantity: {quoted(columns['quantity'])}" if (
+            "quantity" in columns) else f"total: {quoted(columns['price'])}"  # fmt: skip
+        by = quoted(columns.get("order_id", columns["user_id"]))
+        step = f"discount: {{by: {by}, {whole}, line: {quoted(theirs)}, into: paid}}"
+        return [
+            f"{DOUBT}'{theirs}' is not used: is '{columns['price']}' after it? where it is before: columns: "
+            f"{{price: paid}}, price_is: total, steps: [{{{step}}}]"
+        ]
+    return []
+
+
+def last_of(name: str) -> str:
+    """A nested column's own name: of `items.price` the price; of `order.id`, which says nothing alone, `order_id`."""
+    above, _, last = name.rpartition(".")
+    if above and last.lower() in ("id", "no", "nr", "number", "key"):
+        return f"{above.rpartition('.')[2]}_{last}"
+    return last or name
+
+
+def _blank(column: pl.Series) -> pl.Series:
+    return column.is_null() | (column.cast(pl.String).str.strip_chars() == "").fill_null(True)
