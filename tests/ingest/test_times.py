@@ -102,7 +102,7 @@ def test_a_time_that_a_spreadsheet_has_rounded_is_no_time():
     found = {"us": ["1.76235E+15", "1.762351391123456e15"], "ms": ["1.76E+12"], "s": ["9.78693035E+08", "1.5E+9"]}
     micros, why = zip(*(to_micros(pa.array(texts), Timestamp(unit=unit)) for unit, texts in found.items()), strict=True)
     assert [bool(w) for w in np.concatenate(why)] == [True, False, True, False, True]
-    assert "a spreadsheet has rounded it" in why[0][0]
+    assert "a spreadsheet or a format of numbers has rounded it" in why[0][0]
     assert (micros[0][1], micros[2][0]) == (1_762_351_391_123_456, 978_693_035_000_000)
 
 
@@ -112,3 +112,14 @@ def test_a_time_that_a_program_writes_without_its_zeros_is_read():
     for unit, text in found.items():
         micros, why = to_micros(pa.array([text]), Timestamp(unit=unit))
         assert (micros.tolist(), why.tolist()) == ([1_762_300_800_000_000], [""])
+
+
+@pytest.mark.parametrize(
+    ("texts", "rounded"),
+    [(["1.76e+15", "1.76235e+15"], [True, True]),  # %.2e and %g of C
+     (["1.7623008e+15", "1.7623872e+15"], [False, False]),  # R's midnights
+     (["1762351391123456", "1.76235e+15"], [False, False])],  # R's, beside others in full
+)  # fmt: skip
+def test_a_small_e_rounds_where_all_times_have_one_and_they_are_no_midnights(texts: list[str], rounded: list[bool]):
+    _, why = to_micros(pa.array(texts), Timestamp(unit="us"))
+    assert [bool(reason) for reason in why] == rounded

@@ -73,7 +73,7 @@ def _instant(value: Any, option: str, zone: str) -> int:
 
 
 Bad = list[tuple[np.ndarray, str]]
-ROUNDED = "a spreadsheet has rounded it (export it again, times as text)"
+ROUNDED = "a spreadsheet or a format of numbers has rounded it (export it again, times as text)"
 
 
 def _from_numbers(column: pa.Array, unit: str | None) -> tuple[np.ndarray, Bad]:
@@ -98,14 +98,20 @@ def _from_numbers(column: pa.Array, unit: str | None) -> tuple[np.ndarray, Bad]:
     return micros, [(outside, "not a time (too large for its unit)")]
 
 
-def _rounded(text: pl.Series, unit: str) -> np.ndarray:
+def _rounded(text: pl.Series, unit: str, alone: bool) -> np.ndarray:
     """Which numbers are written as 1.76235E+15, with a last digit worth more than a second: bool (n,).
 
-    So spreadsheets write them. Programs that leave out zeros alone write 1.7623008e+18 (Python) or 1.7623008E12 (Java).
+    So spreadsheets write them. Programs that leave out zeros alone write 1.7623008e+18 (Python, from 1e+16 on),
+    1.7623008E12 (Java) or, of midnights and among numbers without an exponent, 1.7623008e+15 (R). Formats of C (%g, %e)
+    round as spreadsheets do, with a small e. `alone`: no time of the column is written without an exponent.
     """
-    parts = text.str.extract_groups(r"^[+-]?\d+(?:\.(\d*))?E\+(\d{1,3})$").struct.unnest()
-    last = parts["2"].cast(pl.Int64) - parts["1"].fill_null("").str.len_chars().cast(pl.Int64)
-    return ((10.0**last) * (UNITS[unit] / 1e6) > 1).fill_null(False).to_numpy()
+    parts = text.str.extract_groups(r"^[+-]?\d+(?:\.(\d*))?([eE])\+(\d{1,3})$").struct.unnest()
+    exponent = parts["3"].cast(pl.Int64)
+    last = exponent - parts["1"].fill_null("").str.len_chars().cast(pl.Int64)
+    days = text.cast(pl.Float64, strict=False) * (UNITS[unit] / MICROSECONDS_PER_DAY)
+    of_c = (parts["2"] == "e") & (exponent < 16) & (days % 1 != 0) & alone
+    rounds = (parts["2"] == "E") | of_c
+    return (rounds & ((10.0**last) * (UNITS[unit] / 1e6) > 1)).fill_null(False).to_numpy()
 
 
 def _from_arrow_times(column: pa.Array, spec: Timestamp) -> tuple[np.ndarray, Bad]:
@@ -138,7 +144,7 @@ def _from_text(column: pa.Array, spec: Timestamp) -> tuple[np.ndarray, Bad]:
                 micros = micros.copy()
                 micros[rest], more = _from_numbers(floats.to_arrow(), spec.unit)
                 bad = [(_spread(mask, rest) | bad[0][0], reason) for mask, reason in more]
-                bad.append((_spread(_rounded(text.filter(pl.Series(rest)), spec.unit), rest), ROUNDED))
+                bad.append((_spread(_rounded(text.filter(pl.Series(rest)), spec.unit, not whole.any()), rest), ROUNDED))
                 bad.append((rest & (micros == MISSING), "not a number (timestamp.unit is set)"))
             return micros, bad
     pattern = spec.format
