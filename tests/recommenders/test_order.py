@@ -78,7 +78,7 @@ def test_a_window_of_one_event_and_a_shop_of_one_item_are_learned(tmp_path: Path
     [
         (
             lambda: HSTU(**SMALL, time=True),
-            r"reads how long ago events were, and .* only their order; choose a model that",
+            r"reads how long ago events were, and .* only their order; set model\.time=false or take data with time",
         ),
         (
             lambda: LRURec(**SMALL, history="kernel"),

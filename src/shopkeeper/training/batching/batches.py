@@ -243,10 +243,8 @@ def check_columns(events: Events, reads: Sequence[str], name: str) -> None:
     for column in dict.fromkeys(log_columns(reads).values()):
         if column in lacks and getattr(events, column) is None:
             what, has, data = lacks[column]
-            raise UserError(
-                f"this model reads {what}, and {name} has {has}; choose a model that does not (model=sasrec) or data "
-                f"with {data}"
-            )
+            without = "set model.time=false" if "until" in reads else "choose a model that does not (model=sasrec)"
+            raise UserError(f"this model reads {what}, and {name} has {has}; {without} or take data with {data}")
 
 
 def scatter(value_N: Tensor, layout: Layout) -> Tensor:
