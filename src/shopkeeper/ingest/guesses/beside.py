@@ -40,15 +40,16 @@ def person_lines(frame: pl.DataFrame, columns: Mapping[str, str], spare: Sequenc
         return None
     blank = _blank(frame[user])
     keys = [c for c in spare if re.search(BEFORE_LOGIN, last_of(c), re.IGNORECASE)]
-    key = next((c for c in keys if (~_blank(frame[c]) & blank).sum() >= THERE * blank.sum()), None)
-    if not blank.any() or key is None:
+    rows = int(blank.sum())
+    key = next((c for c in keys if int((~_blank(frame[c]) & blank).sum()) >= THERE * rows), None)
+    if not rows or key is None:
         return None
     log_in = bool(frame[key].filter(blank).is_in(frame[key].filter(~blank).unique().to_list()).any())
     what = "whoever was seen under both is one from then on, as identity says" if log_in else "nobody has both"
     return Person(
         key,
         ["steps:", f"  - first_of: {{columns: [{quoted(user)}, {quoted(key)}], into: {PERSON}}}"],
-        f"  user_id: {PERSON} # {DOUBT.removeprefix('# ')}'{user}' lacks {blank.mean():.1%} of the rows, and '{key}' "
+        f"  user_id: {PERSON} # {DOUBT.removeprefix('# ')}'{user}' lacks {rows / len(blank):.1%} of the rows, and '{key}' "
         f"stands there: {what}",
         ["identity:", f"  from_events: {{account: {quoted(user)}, key: {quoted(key)}}}"] if log_in else [],
     )
@@ -56,7 +57,7 @@ def person_lines(frame: pl.DataFrame, columns: Mapping[str, str], spare: Sequenc
 
 def item_columns(frame: pl.DataFrame, item: str, spare: Sequence[str]) -> dict[str, str]:
     """Attribute -> column, of the columns that are called like an item's and have one value for nearly every item."""
-    found = {}
+    found: dict[str, str] = {}
     for attribute, pattern in OF_ITEMS.items():
         for theirs in spare:
             called = re.search(pattern, last_of(theirs), re.IGNORECASE)

@@ -76,7 +76,7 @@ def windows_by_gaps(bought: pl.DataFrame, days: float | None = None) -> tuple[in
     gaps = (bought["day"] - bought["day"].shift(1)).filter(bought["user"] == bought["user"].shift(1)).to_numpy()
     if len(gaps) < GAPS:
         return None
-    span = max(float(days or 0), float(bought["day"].max() - bought["day"].min()))  # type: ignore[operator]
+    span = max(float(days or 0), float(np.ptp(bought["day"].to_numpy())))
     wanted = WEEK * math.ceil(np.quantile(gaps, BACK_WITHIN) / WEEK)
     room = WEEK * int((span - 1) // (WINDOWS * WEEK))  # the last day may be cut off
     return (min(wanted, room), len(gaps), wanted <= room) if room else None
