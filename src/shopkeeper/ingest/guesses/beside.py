@@ -49,8 +49,8 @@ def person_lines(frame: pl.DataFrame, columns: Mapping[str, str], spare: Sequenc
     return Person(
         key,
         ["steps:", f"  - first_of: {{columns: [{quoted(user)}, {quoted(key)}], into: {PERSON}}}"],
-        f"  user_id: {PERSON} # {DOUBT.removeprefix('# ')}'{user}' lacks {rows / len(blank):.1%} of the rows, and '{key}' "
-        f"stands there: {what}",
+        f"  user_id: {PERSON} {DOUBT}'{user}' lacks {rows / len(blank):.1%} of the rows, and '{key}' stands there: "
+        f"{what}",
         ["identity:", f"  from_events: {{account: {quoted(user)}, key: {quoted(key)}}}"] if log_in else [],
     )
 

@@ -13,16 +13,10 @@ from shopkeeper.ingest.guesses.scalars import DOUBT, quoted
 NAMED = re.compile(r"currenc|währung|waehrung|devise|valuta|moneda", re.IGNORECASE)
 CODE = re.compile(r"[A-Za-z]{3}")  # as ISO 4217 has them
 SHOWN = 5  # currencies in a line
-SIGNS = {
-    "€": "EUR",
-    "£": "GBP",
-    "₴": "UAH",
-    "₽": "RUB",
-    "zł": "PLN",
-    "₺": "TRY",
-}  # of one currency each, unlike $ and ¥
+# Signs of one currency each, unlike $ and ¥.
+SIGNS = {"€": "EUR", "£": "GBP", "₴": "UAH", "₽": "RUB", "zł": "PLN", "₺": "TRY"}
 CODES = ("EUR", "USD", "GBP", "CHF", "PLN", "UAH", "RUB", "CZK", "SEK", "NOK", "DKK", "CAD", "AUD", "JPY", "TRY")
-ASKED = f"{DOUBT.removeprefix('# ')}in which are the prices? a code such as EUR stands beside every amount then"
+ASKED = f"{DOUBT}in which are the prices? a code such as EUR stands beside every amount then"
 
 
 def currency_lines(
@@ -50,7 +44,7 @@ def untold(price: str) -> list[str]:
     """The line `currency` where no column says it: as the heading of the prices says, else a doubt."""
     sign = next((code for sign, code in SIGNS.items() if sign in price), None)
     code = sign or next(iter(re.findall(rf"(?<![A-Za-z])({'|'.join(CODES)})(?![A-Za-z])", price)), None)
-    return [f"currency: {code} # as '{price}' says"] if code else [f"currency: null # {ASKED}"]
+    return [f"currency: {code} # as '{price}' says"] if code else [f"currency: null {ASKED}"]
 
 
 def several(rows: Mapping[str, int], column: str, own: str = "") -> str:

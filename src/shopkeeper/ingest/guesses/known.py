@@ -242,7 +242,7 @@ def _currency(told: Mapping[str, Any], config: DatasetConfig, kept: Sequence[Row
     doubt = several(Counter(names), str(written), own)
     if own or doubt:
         return [doubt] * bool(doubt), []
-    return [], [f"currency: {names[0]}" if names else f"currency: null # {ASKED}"]
+    return [], [f"currency: {names[0]}" if names else f"currency: null {ASKED}"]
 
 
 def _not_wanted(told: dict[str, Any], kept: Sequence[Rows], others: Counter[str], n: int) -> list[str]:

@@ -47,6 +47,7 @@ REQUESTS_AT_ONCE = 1024
 BLOCK = 256  # rows that are inverted at once
 BYTES_OF_A_PAIR = 8 + 4  # the inverse and the weights; the counts go into the inverse's place a block at a time
 BESIDE = 4 * 8  # bytes for each of BLOCK x A cells beside it: two blocks and their product
+TOLD_GIB = 0.5  # from which on it is said what the inverse takes
 ENOUGH = 2000  # items, to choose a setting by
 RULES = {
     "l2": number(above=True),
@@ -154,7 +155,8 @@ class EASE:
                 f"ease: {len(self.items_A):,} items need about {gib:.1f} GiB and {free / 2**30:.1f} GiB are free; "
                 f"filter rare items, or take model=item_knn"
             )
-        log.info("memory: ease inverts a matrix of %d items, about %.1f GiB", len(self.items_A), gib)
+        if gib >= TOLD_GIB:
+            log.info("memory: ease inverts a matrix of %d items, about %.1f GiB", len(self.items_A), gib)
         ends = np.cumsum(np.bincount(user, minlength=U))
         x_UA = sparse.csr_array((np.ones(len(user), np.float32), place_V[item], np.append(0, ends)), shape=(U, A))
         x_UA.sum_duplicates()
