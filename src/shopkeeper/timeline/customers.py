@@ -11,6 +11,9 @@ from shopkeeper.timeline.instants import DAY, INSTANT, instant, iso
 from shopkeeper.timeline.zones import MOST_DAYS, add_days, floor_day
 
 
+BLOCK = "churn"  # of a dataset's config: the windows of a shop, which tasks about its customers take
+
+
 @dataclass(frozen=True)
 class CustomerSpec:
     """How the label windows of customer models (churn, propensity, orders, spend) lie on the log.

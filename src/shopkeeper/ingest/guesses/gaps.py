@@ -21,6 +21,7 @@ from shopkeeper.ingest.checks import check
 from shopkeeper.ingest.dataset import parse
 from shopkeeper.ingest.reading import blocks_of
 from shopkeeper.schema import EVENT_CODE, MICROSECONDS_PER_DAY
+from shopkeeper.timeline.customers import BLOCK
 
 ROWS = 1_000_000  # that are read at most
 GAPS = 50  # fewer tell nothing
@@ -28,8 +29,8 @@ BACK_WITHIN = 0.9  # share of the gaps
 WEEK, WINDOWS = 7, 4
 
 
-def churn_lines(told: Mapping[str, Any], paths: Sequence[Path], days: float | None = None) -> list[str]:
-    """Lines of the block `churn` of a dataset config, by the purchases in its files; [] where they cannot tell.
+def window_lines(told: Mapping[str, Any], paths: Sequence[Path], days: float | None = None) -> list[str]:
+    """Lines of the block of customers' windows in a dataset config, by the purchases in its files; [] where they cannot tell.
 
     `told`: the config; `days`: how many the whole log spans, where more is known than the rows that are read say.
     """
@@ -93,7 +94,7 @@ def _lines(bought: pl.DataFrame, days: float | None) -> list[str]:
         else "customers who come back stay away for longer at times, and the log has no room for longer windows"
     )
     return [
-        "churn: # what customer models ask: is there no purchase in horizon_days, of whoever bought in active_days",
+        f"{BLOCK}: # what customer models ask: is there no purchase in horizon_days, of whoever bought in active_days",
         f"  horizon_days: {horizon} # {why}",
         f"  active_days: {horizon}",
     ]

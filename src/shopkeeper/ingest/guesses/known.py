@@ -24,7 +24,7 @@ from shopkeeper.ingest.dataset_parts import FORMATS, Timestamp
 from shopkeeper.ingest.exports import Export, version
 from shopkeeper.ingest.guesses.currencies import ASKED, several
 from shopkeeper.ingest.guesses.files import Given, only
-from shopkeeper.ingest.guesses.gaps import churn_lines
+from shopkeeper.ingest.guesses.gaps import window_lines
 from shopkeeper.ingest.guesses.habits import span_days, windows_of
 from shopkeeper.ingest.guesses.id_doubts import id_doubts
 from shopkeeper.ingest.guesses.look import head
@@ -34,6 +34,7 @@ from shopkeeper.ingest.guesses.times import fits, time_options
 from shopkeeper.ingest.log import join_ids, reasons
 from shopkeeper.ingest.reading import blocks_of
 from shopkeeper.schema import EVENT_CODE
+from shopkeeper.timeline.customers import BLOCK
 from shopkeeper.typed import made
 
 MUST_DIFFER = ("format", "delimiter", "encoding", "decimal")  # of a reader, where a file is written otherwise
@@ -78,11 +79,11 @@ def propose(
     told["timestamp"] = {**(source.get("timestamp") or {}), **times}
     windows: dict[str, float] = {}
     currency: list[str] = []
-    churn: list[str] = []
+    customers: list[str] = []
     if "logs" not in source:
         found, days, currency = _looked_at(told, ends, limit)
         doubts += found
-        churn = churn_lines(told, files.paths, days) if timed and "churn" in source else []
+        customers = window_lines(told, files.paths, days) if timed and BLOCK in source else []
         usual = sum((source.get("temporal") or {}).get(f"{part}_days") or 0 for part in ("validation", "test"))
         if days is not None and days < 1.5 * usual:
             windows = windows_of(days) or {}
@@ -119,7 +120,7 @@ def propose(
             "temporal:",
             *(f"  {key}: {'null' if value is None else value}" for key, value in {**none, **windows}.items()),
         ]
-    return "\n".join([*lines, *churn]) + "\n"
+    return "\n".join([*lines, *customers]) + "\n"
 
 
 def _differs(source: dict[str, Any], found: dict[str, Any]) -> dict[str, Any]:

@@ -16,7 +16,7 @@ from shopkeeper.ingest.dataset_parts import ReaderSettings
 from shopkeeper.ingest.exports import FEWEST, Export, files_read, recognised, without_header
 from shopkeeper.ingest.guesses.beside import last_of
 from shopkeeper.ingest.guesses.files import LOOKED_INTO, Given, given, only
-from shopkeeper.ingest.guesses.gaps import churn_lines
+from shopkeeper.ingest.guesses.gaps import window_lines
 from shopkeeper.ingest.guesses.habits import (
     NO_CUTOFF,
     asked_rows,
@@ -186,7 +186,7 @@ def _proposed(files: Given, frame: pl.DataFrame, options: dict[str, Any], doubts
     text = "\n".join(lines) + "\n"
     told = {**yaml.safe_load(text), "raw": {"folder": "", "files": [files.paths[0].name]}}
     if timed and split != "sessions":
-        text = text.replace("max_rejected_share:", "\n".join([*churn_lines(told, files.paths), "max_rejected_share:"]))
+        text = text.replace("max_rejected_share:", "\n".join([*window_lines(told, files.paths), "max_rejected_share:"]))
     if doubt := would_be_rejected(told, files.paths[0], LOOKED_AT):
         text = text.replace("max_rejected_share:", f"{DOUBT}{doubt}\nmax_rejected_share:")
     return text
