@@ -179,10 +179,6 @@ def test_a_model_says_which_tasks_it_serves(house: House):
         context.check_task(house.config("train", "model=base_rate", "model.tasks=[churn]", *SMALL, "task=comeback"))
     with pytest.raises(UserError, match="model=base_rate is for tasks about customers, not task=next_item"):
         context.check_task(house.config("train", "model=base_rate", *SMALL, "task=next_item"))
-    with pytest.raises(UserError) as said:
-        context.check_task(house.config("train", "model=sasrec", "dataset=rhythm", "task=churn"))
-    assert "choose a model for it: base_rate, bg_nbd" in str(said.value)
-    assert "oracle" not in str(said.value)  # they know the simulated shop alone
     with pytest.raises(UserError, match=r"not task=comeback; leave task out, or choose .*: base_rate, .*logistic"):
         context.check_task(house.config("train", "model=popularity", "dataset=rhythm", "task=comeback"))
 

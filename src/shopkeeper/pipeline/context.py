@@ -209,8 +209,6 @@ def check_task(config: Train) -> None:
         known = serves if isinstance(serves, str) else ", ".join(map(str, serves))
         said = f"tasks about {known}" if isinstance(serves, str) else f"task={known}"
         others = [name for name in configuration.names("model") if _fits(task, _serves(name))]
-        if "simulate" not in config.dataset.plain:  # an oracle knows the simulated shop alone
-            others = [name for name in others if not name.startswith("oracle")]
         way_out = f", or choose a model for it: {', '.join(others)}" if others else " or change it"
         raise UserError(f"model={model.name} is for {said}, not task={task.name}; leave task out{way_out}")
     if task.asks == REQUESTS and config.dataset.table is not None:

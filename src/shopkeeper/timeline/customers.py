@@ -10,7 +10,6 @@ from shopkeeper.shapes import Maybe, Shape, Yaml
 from shopkeeper.timeline.instants import DAY, INSTANT, instant, iso
 from shopkeeper.timeline.zones import MOST_DAYS, add_days, floor_day
 
-
 BLOCK = "churn"  # of a dataset's config: the windows of a shop, which tasks about its customers take
 
 

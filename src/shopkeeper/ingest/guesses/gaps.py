@@ -30,7 +30,7 @@ WEEK, WINDOWS = 7, 4
 
 
 def window_lines(told: Mapping[str, Any], paths: Sequence[Path], days: float | None = None) -> list[str]:
-    """Lines of the block of customers' windows in a dataset config, by the purchases in its files; [] where they cannot tell.
+    """Lines of the block of customers' windows in a dataset config, by the purchases in its files; [] where none tell.
 
     `told`: the config; `days`: how many the whole log spans, where more is known than the rows that are read say.
     """
