@@ -15,11 +15,11 @@ from shopkeeper.arrange.prepare import prepare_dataset
 from shopkeeper.cli.main import main
 from shopkeeper.data.prepared import Prepared
 from shopkeeper.errors import UserError, nearest
-from shopkeeper.ingest.dataset import matching
 from shopkeeper.ingest.exports import known
 from shopkeeper.ingest.guesses.files import given
 from shopkeeper.ingest.guesses.new_dataset import guess_dataset
 from shopkeeper.ingest.log import shown_share
+from shopkeeper.ingest.raw import matching
 from shopkeeper.pipeline.prepare import prepare
 
 SHOPIFY = dict(known())["shopify_orders"].columns

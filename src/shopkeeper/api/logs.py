@@ -17,13 +17,13 @@ import pyarrow.compute as pc
 from shopkeeper.api.frames import as_arrow, as_ids
 from shopkeeper.api.told import compose
 from shopkeeper.errors import UserError, nearest
-from shopkeeper.ingest.dataset import is_pattern
 from shopkeeper.ingest.guesses.files import given
 from shopkeeper.ingest.guesses.habits import SHORT, kind_of, span_days, windows_of
 from shopkeeper.ingest.guesses.look import head, reader_of
 from shopkeeper.ingest.guesses.new_dataset import guess_dataset
 from shopkeeper.ingest.guesses.scalars import DOUBT
 from shopkeeper.ingest.guesses.times import ZONE, time_options
+from shopkeeper.ingest.raw import is_pattern
 from shopkeeper.ingest.times import MISSING
 from shopkeeper.schema import EVENT_TYPES, INTEREST_TYPES
 

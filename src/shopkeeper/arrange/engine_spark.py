@@ -40,9 +40,10 @@ from shopkeeper.errors import UserError
 from shopkeeper.ingest.block import REJECTED, Block
 from shopkeeper.ingest.checks import Rows, check, wanted_columns
 from shopkeeper.ingest.chunks import record_starts
-from shopkeeper.ingest.dataset import DatasetConfig, find_files
+from shopkeeper.ingest.dataset import DatasetConfig
 from shopkeeper.ingest.dataset_parts import IF_THERE, ReaderSettings
 from shopkeeper.ingest.dataset_shape import ID_COLUMNS
+from shopkeeper.ingest.raw import find_files
 from shopkeeper.ingest.readers import reader
 from shopkeeper.ingest.readers.parquet import partitions
 from shopkeeper.timeline import DAY

@@ -53,7 +53,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from pathlib import Path
 from typing import Any, TypeVar
 
 from shopkeeper.errors import UserError
@@ -192,27 +191,8 @@ def _parse(told: dict[str, Any], where: str) -> DatasetConfig:
     raw = plain.get("raw") or {}
     fetch = fetch_of(where, raw.get("fetch") or ())
     files = raw.get("files") or [entry.name for entry in fetch]
-    sequences = not simulate and plain["reader"].get("format") == "sequences"
-    given = {str(k): v for k, v in (plain.get("columns") or {}).items()}
-    if sequences and not given:
-        given = {"user_id": "user_id", "item_id": "item_id"}
-    columns = {k: "+".join(map(str, v)) if isinstance(v, list) else str(v) for k, v in given.items()}
-    joined = {columns[k]: tuple(map(str, v)) for k, v in given.items() if isinstance(v, list)}
-    constants = {str(k): normal_id(v) for k, v in (plain.get("constants") or {}).items()}
-    for required in ("user_id", "item_id"):
-        searches = {"item_id": columns["query"]} if "query" in columns else {}  # a log of searches has no other items
-        if not simulate and required not in {**columns, **constants, **searches}:
-            raise UserError(f"{where}: columns.{required} is missing; say which column of the file holds it")
-    timestamp = made(Timestamp, plain.get("timestamp") or {})
-    if plain.get("timestamp") and "timestamp" not in columns and not simulate:
-        raise UserError(f"{where}: `timestamp` has options, but columns.timestamp does not say which column it is")
-    if timestamp.unit and columns.get("timestamp") in joined:
-        n = len(joined[columns["timestamp"]])
-        raise UserError(
-            f"{where}: columns.timestamp names {n} columns and timestamp.unit says that it is a number; name one column"
-        )
-    if timestamp.year and not timestamp.format:
-        raise UserError(f"{where}: timestamp.year stands before times that lack it; say how in timestamp.format")
+    columns, joined, constants = _columns(where, plain)
+    timestamp = _timestamp(where, plain, columns, joined)
     value, mapping, rules = _event_type(plain.get("event_type"), columns)
     said = plain["event_type"] if isinstance(plain.get("event_type"), dict) else {}
     if "others" in said and not mapping:
@@ -222,18 +202,10 @@ def _parse(told: dict[str, Any], where: str) -> DatasetConfig:
     column_rules = _schema(where, plain.get("schema") or {}, None if simulate else columns)
     items, users = (made(SideTable, plain.get(table) or {}) for table in ("items", "users"))
     extra = {str(k): str(v) for k, v in (plain.get("extra") or {}).items()}
-    if "query" in columns and columns["query"] in joined:
-        raise UserError(f"{where}: columns.query names several columns; name the one that holds what was typed")
-    if plain.get("queries") and not simulate and "query" not in columns:
-        raise UserError(f"{where}: `queries` has options, but columns.query does not say which column holds them")
     steps = steps_of(plain.get("steps") or (), where)
     carried = [c for table in (items, users) for c in table.from_events.values()]
     carried += map(str, ((plain.get("identity") or {}).get("from_events") or {}).values())  # until persons are known
-    if columns.get("query") in [*carried, *extra.values()]:
-        raise UserError(
-            f"{where}: column '{columns['query']}' holds queries, whose texts are kept only where several customers "
-            f"asked the same; leave it out of extra and from_events"
-        )
+    _check_queries(where, plain, columns, joined, [*carried, *extra.values()])
     return DatasetConfig(
         plain=told,
         table=made(Table, told["table"]) if told.get("table") else None,
@@ -273,42 +245,54 @@ def _parse(told: dict[str, Any], where: str) -> DatasetConfig:
     )
 
 
-def is_pattern(name: str) -> bool:
-    """Whether a name of raw files stands for whatever matches it."""
-    return any(c in name for c in "*?[")
+def _columns(where: str, plain: Yaml) -> tuple[dict[str, str], dict[str, tuple[str, ...]], dict[str, str]]:
+    """The log's columns by our name, those that are made of several, and what is the same in every row."""
+    simulate = plain.get("simulate")
+    sequences = not simulate and plain["reader"].get("format") == "sequences"
+    given = {str(k): v for k, v in (plain.get("columns") or {}).items()}
+    if sequences and not given:
+        given = {"user_id": "user_id", "item_id": "item_id"}
+    columns = {k: "+".join(map(str, v)) if isinstance(v, list) else str(v) for k, v in given.items()}
+    joined = {columns[k]: tuple(map(str, v)) for k, v in given.items() if isinstance(v, list)}
+    constants = {str(k): normal_id(v) for k, v in (plain.get("constants") or {}).items()}
+    for required in ("user_id", "item_id"):
+        searches = {"item_id": columns["query"]} if "query" in columns else {}  # a log of searches has no other items
+        if not simulate and required not in {**columns, **constants, **searches}:
+            raise UserError(f"{where}: columns.{required} is missing; say which column of the file holds it")
+    return columns, joined, constants
 
 
-def matching(folder: Path, name: str) -> list[Path]:
-    """What a name or a pattern means below a folder, sorted; hidden things, as in a shell, only where it names them.
+def _timestamp(where: str, plain: Yaml, columns: Mapping[str, str], joined: Mapping[str, tuple[str, ...]]) -> Timestamp:
+    timestamp = made(Timestamp, plain.get("timestamp") or {})
+    if plain.get("timestamp") and "timestamp" not in columns and not plain.get("simulate"):
+        raise UserError(f"{where}: `timestamp` has options, but columns.timestamp does not say which column it is")
+    if timestamp.unit and columns.get("timestamp") in joined:
+        n = len(joined[columns["timestamp"]])
+        raise UserError(
+            f"{where}: columns.timestamp names {n} columns and timestamp.unit says that it is a number; name one column"
+        )
+    if timestamp.year and not timestamp.format:
+        raise UserError(f"{where}: timestamp.year stands before times that lack it; say how in timestamp.format")
+    return timestamp
 
-    `~$orders.xlsx` is hidden, too: it lies beside a workbook that somebody has open.
-    """
-    if not is_pattern(name):
-        return [folder / name]
-    found, named = sorted(folder.glob(name)), _is_hidden(Path(name))
-    return found if named else [path for path in found if not _is_hidden(path.relative_to(folder))]
 
-
-def _is_hidden(path: Path) -> bool:
-    return any(part.startswith((".", "~$")) for part in path.parts)
-
-
-def find_files(config: DatasetConfig, raw: Path, names: Sequence[str]) -> list[Path]:
-    """Paths of raw files (glob patterns allowed, sorted), each once; a `UserError` says where to get a missing one."""
-    folder = Path(raw) / config.folder
-    found: list[Path] = []
-    for name in names:
-        matches = [p for p in matching(folder, name) if p.is_file()]
-        if not matches:
-            source = config.plain.get("source")
-            raise UserError(
-                f"{folder / name} is missing: "
-                + (f"get it from {source}, " if source else "")
-                + ("run `prepare`, which fetches it, " if any(entry.name == name for entry in config.fetch) else "")
-                + f"put it into {Path(raw).resolve() / config.folder}, or point paths.raw (SHOPKEEPER_RAW) elsewhere"
-            )
-        found += matches
-    return list(dict.fromkeys(found))  # a file that two patterns mean is read once
+def _check_queries(
+    where: str,
+    plain: Yaml,
+    columns: Mapping[str, str],
+    joined: Mapping[str, tuple[str, ...]],
+    kept: Sequence[str],
+) -> None:
+    """Hold what was typed to one column, which none of those that are kept as they are (`kept`) may be."""
+    if "query" in columns and columns["query"] in joined:
+        raise UserError(f"{where}: columns.query names several columns; name the one that holds what was typed")
+    if plain.get("queries") and not plain.get("simulate") and "query" not in columns:
+        raise UserError(f"{where}: `queries` has options, but columns.query does not say which column holds them")
+    if columns.get("query") in kept:
+        raise UserError(
+            f"{where}: column '{columns['query']}' holds queries, whose texts are kept only where several customers "
+            f"asked the same; leave it out of extra and from_events"
+        )
 
 
 def to_plain(value: Any) -> Any:

@@ -23,8 +23,9 @@ from shopkeeper.data.consent import Consent
 from shopkeeper.errors import UserError
 from shopkeeper.ingest.block import REJECTED, Block
 from shopkeeper.ingest.checks import ORDER, Rows, check
-from shopkeeper.ingest.dataset import DatasetConfig, find_files
+from shopkeeper.ingest.dataset import DatasetConfig
 from shopkeeper.ingest.overlap import LATER_FILE, numbers_of, read_once
+from shopkeeper.ingest.raw import find_files
 from shopkeeper.ingest.reading import blocks_of
 from shopkeeper.ingest.values import as_floats
 

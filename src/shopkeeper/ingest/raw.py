@@ -1,4 +1,4 @@
-"""Which raw files a prepared dataset was made from: every file that `prepare` reads, with size and hash.
+"""Raw files: what their names and patterns mean, and every one that `prepare` reads, with size and hash.
 
 The log's files, tables of items and users with their maps of ids, lists of erasure, consent and identities: what a
 pattern matches today is part of it. Reads no table and needs no Polars, so that training can ask, too.
@@ -14,7 +14,7 @@ from typing import Any
 
 from shopkeeper.errors import UserError
 from shopkeeper.hashing import hash_file, state_of
-from shopkeeper.ingest.dataset import DatasetConfig, find_files, is_pattern, parse
+from shopkeeper.ingest.dataset import DatasetConfig, parse
 
 log = logging.getLogger(__name__)
 RULES = ("erasure", "identity", "consent")  # with a `file`; see `consent_rules`
@@ -29,6 +29,44 @@ class RawFile:
     role: str  # log, joined, items, users, erasure, identity, consent
     bytes: int
     hash: str
+
+
+def is_pattern(name: str) -> bool:
+    """Whether a name of raw files stands for whatever matches it."""
+    return any(c in name for c in "*?[")
+
+
+def matching(folder: Path, name: str) -> list[Path]:
+    """What a name or a pattern means below a folder, sorted; hidden things, as in a shell, only where it names them.
+
+    `~$orders.xlsx` is hidden, too: it lies beside a workbook that somebody has open.
+    """
+    if not is_pattern(name):
+        return [folder / name]
+    found, named = sorted(folder.glob(name)), _is_hidden(Path(name))
+    return found if named else [path for path in found if not _is_hidden(path.relative_to(folder))]
+
+
+def _is_hidden(path: Path) -> bool:
+    return any(part.startswith((".", "~$")) for part in path.parts)
+
+
+def find_files(config: DatasetConfig, raw: Path, names: Sequence[str]) -> list[Path]:
+    """Paths of raw files (glob patterns allowed, sorted), each once; a `UserError` says where to get a missing one."""
+    folder = Path(raw) / config.folder
+    found: list[Path] = []
+    for name in names:
+        matches = [p for p in matching(folder, name) if p.is_file()]
+        if not matches:
+            source = config.plain.get("source")
+            raise UserError(
+                f"{folder / name} is missing: "
+                + (f"get it from {source}, " if source else "")
+                + ("run `prepare`, which fetches it, " if any(entry.name == name for entry in config.fetch) else "")
+                + f"put it into {Path(raw).resolve() / config.folder}, or point paths.raw (SHOPKEEPER_RAW) elsewhere"
+            )
+        found += matches
+    return list(dict.fromkeys(found))  # a file that two patterns mean is read once
 
 
 def raw_files(config: DatasetConfig, raw: Path) -> list[RawFile]:

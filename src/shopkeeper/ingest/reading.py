@@ -13,10 +13,11 @@ import pyarrow as pa
 from shopkeeper.errors import UserError
 from shopkeeper.ingest.block import Block, MissingColumnError, Wanted
 from shopkeeper.ingest.checks import wanted_columns
-from shopkeeper.ingest.dataset import DatasetConfig, find_files
+from shopkeeper.ingest.dataset import DatasetConfig
 from shopkeeper.ingest.dataset_parts import ReaderSettings
 from shopkeeper.ingest.exports import looks_like
 from shopkeeper.ingest.paths import place
+from shopkeeper.ingest.raw import find_files
 from shopkeeper.ingest.readers import reader
 from shopkeeper.ingest.readers.ahead import ahead
 from shopkeeper.ingest.rows import Shaping, is_reshaped

@@ -10,8 +10,9 @@ import logging
 from pathlib import Path
 
 from shopkeeper.errors import UserError
-from shopkeeper.ingest.dataset import DatasetConfig, matching
+from shopkeeper.ingest.dataset import DatasetConfig
 from shopkeeper.ingest.fetch.addresses import DATABASES, filled
+from shopkeeper.ingest.raw import matching
 
 log = logging.getLogger(__name__)
 

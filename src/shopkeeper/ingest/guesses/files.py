@@ -9,8 +9,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from shopkeeper.errors import UserError
-from shopkeeper.ingest.dataset import is_pattern, matching
 from shopkeeper.ingest.guesses.scalars import SPECIAL
+from shopkeeper.ingest.raw import is_pattern, matching
 
 NOT_DATA = (
     ".md",
