@@ -109,6 +109,10 @@ def test_lists_are_of_the_customers_asked_as_of_the_end_of_the_log(model: sk.Est
     assert (listed.groupby("user_id")["score"].diff().dropna() <= 0).all()
     own = frame().query("who == 7")["sku"].tolist()  # everything that customer 7 has taken, oldest first
     assert model.recommend(history={"me": own}, k=3)["item_id"].tolist() == listed["item_id"].tolist()[3:]
+    named = pd.Series([own], index=["me"])  # as groupby(…).agg(list) gives it
+    assert model.recommend(history=named, k=3)["user_id"].tolist() == ["me"] * 3
+    with pytest.raises(sk.UserError, match="history names somebody twice"):
+        model.recommend(history=pd.Series([own, own], index=["me", "me"]))
     forms = [
         ["s1", "s2"],
         [("s1", "purchase"), "s2"],
@@ -199,6 +203,9 @@ def test_settings_are_got_and_set_as_scikit_learn_has_it(data: sk.Dataset):
     assert one.run.config["model"]["shrinkage"] == 2.0
     other = clone(one)
     assert other.get_params() == one.get_params()
+    assert other.set_params(**{**one.get_params(), "neighbours": 7}).get_params()["neighbours"] == 7
+    with pytest.raises(sk.UserError, match="this is an estimator of item_knn; of another model make another"):
+        one.set_params(model="ease")
     with pytest.raises(sk.UserError, match="not fitted"):
         _ = other.run
     with pytest.raises(sk.UserError, match=r"model=item_knn has no setting 'shrinkag'. Did you mean 'shrinkage'"):

@@ -88,7 +88,13 @@ class Estimator:
         return {"model": self.model, **self._usual, **self.settings}
 
     def set_params(self, **settings: Any) -> Self:
-        """Change settings; what was fitted stays as it was until `fit` is called again."""
+        """Change settings; what was fitted stays as it was until `fit` is called again.
+
+        Raises:
+            UserError: no such setting, or another model than this one's.
+        """
+        if settings.pop("model", self.model) != self.model:
+            raise UserError(f"this is an estimator of {self.name}; of another model make another: Estimator('…')")
         divided(settings, self._usual, OF_VERB, f"model={self.name}")
         self.settings |= settings
         return self
@@ -202,8 +208,8 @@ class Estimator:
             users: ids of customers: one, a list, a column. None: everybody, unless histories are given.
             k: length of the lists.
             history: in place of users: what each person did, oldest first, as item ids, `(id, event type, time)` or
-                mappings with `item_id`; a list, or a dict by a name of one's own. Times may be left out, unless the
-                model reads them. Items that are not in the data are left out.
+                mappings with `item_id`; a list, or by names of one's own a dict or a series. Times may be left out,
+                unless the model reads them. Items that are not in the data are left out.
             basket: with history, the order so far of each person: what goes with it, and is not in it?
             placement: as a place of the shop answers, with its filter, order and fallback
                 (`shopkeeper.choices("placement")`): its name, settings, or both.

@@ -64,6 +64,11 @@ def is_table(value: Any) -> bool:
     return isinstance(value, tuple(kinds))
 
 
+def is_series(value: Any) -> bool:
+    """Whether it is a series of pandas, whose rows have names."""
+    return "pandas" in sys.modules and isinstance(value, sys.modules["pandas"].Series)
+
+
 def _of_pandas(frame: pd.DataFrame, columns: Sequence[str] | None) -> pa.Table:
     levels = [name for name in frame.index.names if name is not None]
     names = [str(c) for c in frame.columns] if columns is None else list(columns)

@@ -9,7 +9,7 @@ import numpy as np
 import pyarrow as pa
 
 from shopkeeper.api.errors import plain_errors
-from shopkeeper.api.frames import is_table
+from shopkeeper.api.frames import is_series, is_table
 from shopkeeper.api.told import as_written, compose
 from shopkeeper.data.prepared import Prepared
 from shopkeeper.data.requests import Requests
@@ -104,6 +104,10 @@ def _people(people: Any, key: str) -> People:
             f"{key} is a {type(people).__name__}; give a list of items for each person, e.g. "
             f"{key}=frame.groupby('customer')['item'].agg(list).to_dict()"
         )
+    if is_series(people):
+        if not people.index.is_unique:
+            raise UserError(f"{key} names somebody twice; give each a name of their own, or a list: {key}=list(…)")
+        return dict(people.to_dict())
     if isinstance(people, str | bytes) or not isinstance(people, Iterable):
         raise UserError(f"{key}={people!r:.60} is no list of what people did; give a list for each: {key}=[[…], […]]")
     return list(people)
