@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from shopkeeper.data.ranges import lower_bound
 from shopkeeper.data.requests import Events
 from shopkeeper.errors import UserError
+from shopkeeper.features.customer.block import money_of
 from shopkeeper.features.customer.compute import BLOCK, FeatureTable, customer_features
 from shopkeeper.features.customer.shop import Kinds, Shop
 from shopkeeper.schema import EVENT_CODE, MICROSECONDS_PER_DAY
@@ -239,3 +240,10 @@ def test_the_binary_search_over_all_customers_equals_searchsorted_for_each(histo
     found = lower_bound(flat, offsets[:-1], offsets[1:], np.full(len(histories), instant))
     expected = [a + np.searchsorted(flat[a:b], instant) for a, b in pairwise(offsets)]
     assert found.tolist() == expected
+
+
+def test_money_beyond_all_numbers_is_the_largest_that_is_counted_and_nothing_is_printed() -> None:
+    events = replace(log(0)[0], price=np.full(600, 1e308), quantity=np.full(600, 1e308))
+    with np.errstate(over="raise", invalid="raise"):  # of what `money_of` does not allow itself
+        money, units = money_of(events)
+    assert set(money.tolist()) == set(units.tolist()) == {2**53}

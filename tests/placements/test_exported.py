@@ -161,15 +161,19 @@ def test_what_a_bundle_has_no_place_for_is_said_in_one_line(house: House) -> Non
     plain, placed = (Bundle.load(Path(f"exports/{name}")) for name in ("plain", "placed"))
     with pytest.raises(UserError, match=r"has no placements; export the run again with placements=\[home\]"):
         plain.answer([["camera"]], placement="home")
-    with pytest.raises(UserError, match="has no placement 'cart', only category"):
+    with pytest.raises(UserError, match=r"has no placement 'cart'\. Did you mean 'category'"):
         placed.answer([["camera"]], placement="cart")
     with pytest.raises(UserError, match=r"there is no category 'photos'\. Did you mean 'photo'"):
         placed.answer([["camera"]], placement="category", category=["photos"])
     with pytest.raises(UserError, match="category wants one name per history"):
         placed.answer([["camera"]], placement="category", category="photo")  # type: ignore[arg-type]
+    with pytest.raises(UserError, match=r"category is told without a placement; .* e\.g\. 'category'"):
+        placed.answer([["camera"]], category=["photo"])
     assert "placement" not in request_schema(plain.manifest)["properties"]
     assert request_schema(placed.manifest)["properties"]["placement"]["enum"] == ["category", None]
     asked = {"history": ["bread"], "placement": "category", "category": "photo", "id": "x"}
     (got,) = answered(placed, [asked])
     assert {one["item_id"] for one in got["items"]} == {"camera", "case"}
+    (wrong,) = answered(placed, [{"history": [["bread", "wish"]], "basket": []}])
+    assert wrong["error"]["message"].startswith("history: unknown event type 'wish'")  # there is but one
     assert "has no 'placement'" in answered(plain, [asked])[0]["error"]["message"]

@@ -101,6 +101,7 @@ def test_scores_of_session_knn_are_those_of_a_plain_loop(tmp_path, method):
     minute = [[int(DAY * (10 * (t // 4) + u % 7)) + t * 60_000_000 for t in range(14)] for u in range(20)]
     prepared, split = tiny_prepared(tmp_path, bought, minute, n_items=8)
     model = fitted(lambda: SessionKNN(method, 4, 9, 20.0, 2.0, 1.5), prepared, split)
+    assert model.program(True).people == 20  # customers, not their 60 sessions
     trained = []
     for u in range(20):
         for first in range(0, 12, 4):

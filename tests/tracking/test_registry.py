@@ -14,6 +14,7 @@ import time
 import urllib.request
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -28,6 +29,7 @@ from shopkeeper.bundles.write.seal import seal
 from shopkeeper.cli.promote import promote_model
 from shopkeeper.errors import UserError
 from shopkeeper.models.fit import Fit
+from shopkeeper.pipeline.export import tracking_of
 from shopkeeper.pipeline.handed import promote as module
 from shopkeeper.pipeline.handed.promote import Found, Gates, promote, roll_back
 from shopkeeper.pipeline.handed.register import nameless
@@ -148,6 +150,21 @@ def test_a_bundle_is_logged_with_its_run_in_whatever_experiment_that_is(store: S
     (version,) = client.search_model_versions("name='another'")
     assert version.run_id == run
     assert [one.name for one in client.search_experiments() if one.name != "Default"] == ["another-churn", "shop"]
+
+
+@pytest.mark.parametrize(("told", "task", "named"), [
+    ("demo_shop-next_item", "next_item", "shop-churn"), ("demo_shop-task", None, "shop-churn"),
+    ("mine", "next_item", "mine"),
+])  # fmt: skip
+def test_a_run_that_mlflow_does_not_know_belongs_to_its_own_datasets_experiment(
+    told: str, task: str | None, named: str
+):
+    cfg: Any = SimpleNamespace(
+        dataset=SimpleNamespace(name="demo_shop"), task=task and SimpleNamespace(name=task),
+        tracking=Tracking("mlflow", experiment=told),
+    )  # fmt: skip
+    run: Any = SimpleNamespace(metrics={"dataset": "shop"}, task="churn")
+    assert tracking_of(cfg, run) == Tracking("mlflow", experiment=named)
 
 
 def test_the_first_champion_must_be_better_than_the_strongest_baseline(

@@ -97,6 +97,10 @@ def test_tasks_lie_apart_the_leader_on_validation_is_tagged_and_an_address_opens
     assert set(told["runs"]) == {runs[name].info.run_id for name in value}
     assert told["experiments"] == [of["sasrec"]]
     assert addresses(manifest)["churn"].startswith("http://127.0.0.1:5000/#/compare-runs?runs=")
+    deleted = {runs[name].info.run_id for name in ("logistic", "popularity")}
+    (left,) = addresses(manifest, gone=deleted).values()
+    assert runs["sasrec"].info.run_id in left
+    assert runs["popularity"].info.run_id not in left
 
 
 def test_the_runs_of_a_sweep_lie_below_one_heading(store: tuple[Path, dict[str, Any]], tmp_path: Path):

@@ -210,6 +210,7 @@ def test_a_run_that_somebody_deleted_costs_its_own_page_alone(
     assert len(said) == 2
     assert f"{ids[0]} is deleted" in said[0]
     assert "not found" in said[1]
+    assert pages.gone == {ids[0], "f" * 32}
     assert mlflow.get_run(ids[1]).data.tags["place"] == "1 of 3"
 
 

@@ -49,7 +49,8 @@ def evaluate(config: DictConfig) -> None:
     print(as_text(sections, columns()))
     log.info("report: %s", context.relative(out / "report.html"))
     about = read_json(out / "manifest.json")
-    for task, address in addresses(about, cfg.tracking.uri).items():
+    gone = {one for section in sections.values() for one in section.get("gone", ())}
+    for task, address in addresses(about, cfg.tracking.uri, gone).items():
         log.info("MLflow, %s: %s", task, address)
     log.info("next: %s", shlex.join(export_best(cfg, about["dataset"], about["split_name"])))
 
@@ -146,6 +147,7 @@ def _evaluated(cfg: Evaluate, runs: Sequence[RunFolder], out: Path) -> tuple[Pat
         for board in report.boards:
             with show.only_shown("the runs' pages in MLflow"):
                 _track(sections[board.task], board, out, pages)
+            sections[board.task]["gone"] = set(pages.gone)  # whose pages nobody is sent to
     return out, sections
 
 

@@ -6,6 +6,7 @@ import logging
 import re
 import shlex
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +28,7 @@ from shopkeeper.pipeline.told import CALIBRATION_GATE, Export, settings
 from shopkeeper.reranking.settings import Placement
 from shopkeeper.shapes import Yaml
 from shopkeeper.tasks.base import REQUESTS
+from shopkeeper.tracking.settings import Tracking
 
 log = logging.getLogger(__name__)
 
@@ -66,7 +68,7 @@ def export(config: DictConfig) -> None:
                 continue
             log.info("%s", chosen.said)
             log.info("%s", verify(out))
-            register(cfg.tracking, chosen.run, out)
+            register(tracking_of(cfg, chosen.run), chosen.run, out)
             made.append(out)
         _say_next(made)
         _raise_held_back(held_back, len(best))
@@ -78,8 +80,19 @@ def export(config: DictConfig) -> None:
     context.say_if_raw_changed(run.manifest, cfg.paths.raw)
     out = export_run(run, exports / bundle_name(cfg.name, run), judged=judged(run, cfg.paths.reports), **options)
     log.info("%s", verify(out))
-    register(cfg.tracking, run, out)
+    register(tracking_of(cfg, run), run, out)
     _say_next([out])
+
+
+def tracking_of(cfg: Export, run: RunFolder) -> Tracking:
+    """The store with the experiment that a run without one there belongs to.
+
+    The settings name it after their own dataset and task, by default; the run may be of others.
+    """
+    usual = f"{cfg.dataset.name}-{'task' if cfg.task is None else cfg.task.name}"
+    if cfg.tracking.experiment != usual:  # somebody's own name
+        return cfg.tracking
+    return replace(cfg.tracking, experiment=f"{run.metrics['dataset']}-{run.task}")
 
 
 def _raise_held_back(held_back: Mapping[str, str], of: int) -> None:

@@ -159,11 +159,15 @@ def start(tracking: Tracking, name: str, config: Yaml, parent: Run | None = None
 
 
 class Pages:
-    """The pages of runs that have ended, to add to; the first failure of the store is said, and the rest left out."""
+    """The pages of runs that have ended, to add to; the first failure of the store is said, and the rest left out.
+
+    `gone`: ids of runs that were found to be deleted, or not there.
+    """
 
     def __init__(self, tracking: Tracking) -> None:
         self.tracking, self.line = tracking, Line()
         self.closed = tracking.off
+        self.gone: set[str] = set()
 
     def add(
         self,
@@ -180,11 +184,14 @@ class Pages:
             client = mlflow.MlflowClient()
             found = self.line.call(lambda: client.get_run(run_id))
         except Exception as e:
-            if getattr(e, "error_code", None) != "RESOURCE_DOES_NOT_EXIST":
+            if getattr(e, "error_code", None) == "RESOURCE_DOES_NOT_EXIST":
+                self.gone.add(run_id)
+            else:
                 self.closed = True
             log.warning("MLflow run %s: the report was not added to it (%s); the report is whole", run_id, reason(e))
             return
         if found.info.lifecycle_stage == "deleted":
+            self.gone.add(run_id)
             log.warning("MLflow run %s is deleted: the report was not added to it; the report is whole", run_id)
             return
 

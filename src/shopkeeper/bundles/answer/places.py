@@ -76,15 +76,16 @@ class Places:
         return cls(path, found, facts, category["code_V"], names, category.get("catalogue"))
 
     def named(self, name: Any) -> Place:
-        """A place; a `UserError` where the bundle has none of that name."""
+        """A place; a `UserError` where the bundle has none of that name, or none is named."""
         if isinstance(name, str) and name in self.places:
             return self.places[name]
         if not self.places:
-            raise UserError(f"{self.path} has no placements; export the run again with placements=[{name}]")
-        there = ", ".join(self.places)
-        raise UserError(
-            f"{self.path} has no placement {name!r:.60}, only {there}.{nearest(str(name), list(self.places))}"
-        )
+            how = "category" if name is None else name
+            raise UserError(f"{self.path} has no placements; export the run again with placements=[{how}]")
+        if name is None:  # a category alone
+            pages = [one for one, place in self.places.items() if place.asks == "category"] or [*self.places]
+            raise UserError(f"category is told without a placement; name the one whose page it is, e.g. '{pages[0]}'")
+        raise UserError(f"{self.path} has no placement {name!r:.60}.{nearest(str(name), list(self.places))}")
 
     def answer(
         self,

@@ -9,6 +9,7 @@ Schema, and `Asked.of` holds a request to the same.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -27,6 +28,7 @@ SAYS = {  # what a request may hold, by kind of bundle
     "table": ("id", "history"),
 }
 OF_PLACES = ("placement", "category")  # and of a recommender that has placements
+FIRST = re.compile(r"^(history|basket) 0\b")  # as messages to Python name one of several
 LISTED_IDS = 'a list of ids, e.g. "exclude": ["sku-1"]'
 
 
@@ -92,8 +94,9 @@ def answered(bundle: Bundle, said: Sequence[Any]) -> list[dict[str, Any]]:
         except UserError:  # somebody's is wrong: the others are answered all the same
             found = [_alone(bundle, asked) for _, asked in group]
         for (place, asked), answer in zip(group, found, strict=True):
-            if isinstance(answer, UserError):
-                answers[place] = refusal(str(answer).replace(str(bundle.path), "this bundle"), said[place])
+            if isinstance(answer, UserError):  # of one request, which has one history
+                message = FIRST.sub(r"\1", str(answer).replace(str(bundle.path), "this bundle"))
+                answers[place] = refusal(message, said[place])
             else:
                 answers[place] = as_response(answer, asked.id, bundle.manifest)
     return answers

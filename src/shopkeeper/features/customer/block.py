@@ -205,4 +205,5 @@ def money_of(events: Events) -> tuple[np.ndarray, np.ndarray]:
     def integer(x: np.ndarray) -> np.ndarray:
         return np.rint(np.clip(x / MONEY_UNIT, 0, limit)).astype(np.int64)
 
-    return integer(price * units), integer(units)
+    with np.errstate(over="ignore"):  # beyond all numbers is beyond the limit, too
+        return integer(price * units), integer(units)

@@ -105,6 +105,7 @@ class SessionKNN:
             reads=("event_type", "timestamp", "session"),
             types=tuple(event_types or INTEREST_TYPES),
         )
+        self.people = 0  # customers whose sessions these are
         self.place_SV = sparse.csr_array((0, 1), dtype=np.int32)  # 1 for a session's newest item, the oldest last
         self.end_S = np.zeros(0)  # day of its newest event; sessions stand in this order
         self.idf_V = np.ones(1, np.float32)
@@ -141,6 +142,7 @@ class SessionKNN:
         trained = Requests(prepared.events, prepared.offsets[:-1], np.asarray(split.train_end))
         found = Sessions.of(trained, self.types, len(self.fallback_V), self.gap_hours)
         kept = known_V[found.item]
+        self.people = len(np.unique(found.owner[kept]))
         order = np.argsort(found.end, kind="stable")
         row_of = np.empty(len(order), np.int64)
         row_of[order] = np.arange(len(order))
@@ -178,7 +180,7 @@ class SessionKNN:
         of_item = self.place_SV.T.tocsr()
         arrays = self._arrays() | {"of_item_indptr": of_item.indptr, "of_item_indices": of_item.indices}
         arrays["of_item_values"] = np.ones(of_item.nnz, np.float32)
-        return Program("session_knn", arrays, needs_time=timed, columns=("session",), people=self.place_SV.shape[0])
+        return Program("session_knn", arrays, needs_time=timed, columns=("session",), people=self.people)
 
     def _arrays(self) -> dict[str, np.ndarray]:
         # Of an item's place, and of its distance in the neighbour; 0: weights fall in a line.
@@ -202,6 +204,7 @@ class SessionKNN:
         """Write the sessions, what items say, and the fallback as `weights.npz`."""
         s = self.place_SV
         arrays = {"indptr": s.indptr, "indices": s.indices, "place": s.data, "end": self.end_S, "idf": self.idf_V}
+        arrays["people"] = np.array([self.people])
         save_arrays(folder, "session_knn", arrays | {"fallback": self.fallback_V} | self.open.arrays(self.settings))
 
     def load(self, folder: Path) -> None:
@@ -210,4 +213,5 @@ class SessionKNN:
         shape = (len(a["end"]), len(a["fallback"]))
         self.place_SV = sparse.csr_array((a["place"], a["indices"], a["indptr"]), shape=shape)
         self.end_S, self.idf_V, self.fallback_V = a["end"], a["idf"], a["fallback"]
+        self.people = int(a["people"][0]) if "people" in a else len(self.end_S)  # runs of before do not say
         self.settings = self.open.opened(a)
