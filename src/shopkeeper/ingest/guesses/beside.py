@@ -60,12 +60,10 @@ def item_columns(frame: pl.DataFrame, item: str, spare: Sequence[str]) -> dict[s
     found: dict[str, str] = {}
     for attribute, pattern in OF_ITEMS.items():
         for theirs in spare:
-            called = re.search(pattern, last_of(theirs), re.IGNORECASE)
-            if (
-                called
-                and not re.search(NAMES["user_id"], last_of(theirs), re.IGNORECASE)
-                and _says(frame, item, theirs)
-            ):
+            called = last_of(theirs)
+            if not re.search(pattern, called, re.IGNORECASE) or re.search(NAMES["user_id"], called, re.IGNORECASE):
+                continue
+            if _says(frame, item, theirs):
                 found.setdefault(attribute, theirs)
     return found
 
@@ -73,7 +71,7 @@ def item_columns(frame: pl.DataFrame, item: str, spare: Sequence[str]) -> dict[s
 def _says(frame: pl.DataFrame, item: str, theirs: str) -> bool:
     rows = frame.select(item=pl.col(item).cast(pl.String), said=pl.col(theirs).cast(pl.String)).drop_nulls()
     values = rows.group_by("item").agg(pl.len(), pl.col("said").n_unique()).filter(pl.col("len") > 1)
-    return values.height >= ITEMS and float((values["said"] == 1).mean()) >= ONE_VALUE  # type: ignore[arg-type]
+    return values.height >= ITEMS and int((values["said"] == 1).sum()) >= ONE_VALUE * values.height
 
 
 def discount_doubt(
