@@ -104,7 +104,7 @@ def test_a_bundle_of_it_knows_what_is_due(habits: Any, timed: HSTU, tmp_path: Pa
 
 def test_data_without_times_are_refused_with_the_way_out(tmp_path: Path):
     prepared, split = shoppers(tmp_path / "order-only", timestamps=False)
-    with pytest.raises(UserError, match="has only their order; choose a model that does not"):
+    with pytest.raises(UserError, match=r"has only their order; set model\.time=false or take data with time stamps"):
         HSTU(**SMALL, time=True, epochs=1).fit(prepared, split, FIT)
 
 

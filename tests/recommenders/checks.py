@@ -59,7 +59,7 @@ def check_recommender(make: Callable[[], Any], path: Path, fit: Fit = FIT, clock
     check_refit(make, prepared, split, path, fit)
     check_training_rows_only(make, path, fit)
     if clock:
-        with pytest.raises(UserError, match="has only their order; choose a model that does not"):
+        with pytest.raises(UserError, match=r"has only their order; set model\.time=false or take"):
             check_orders_without_time(make, path, fit)
     else:
         check_orders_without_time(make, path, fit)
