@@ -11,6 +11,7 @@ import numpy as np
 
 EDGE = 1e-6  # a = 1 divides by 0, and with q = 1 there is no mean
 TERMS, ROUNDING = 100_000, 1e-16  # of Gauss' series: at most so many, and when the next one changes nothing
+NARROW, PLACES, AROUND = 30.0, 128, 9.0  # from this `a` on an integral: its places, within so many deviations
 
 
 class BGNBD(NamedTuple):
@@ -47,14 +48,38 @@ def expected_orders(model: BGNBD, x: np.ndarray, t_x: np.ndarray, T: np.ndarray,
     """The mean number of orders within the next t: float64 (n,).
 
     Gauss' function is taken after Euler's transformation, whose factor cancels the power beside it: nothing overflows
-    for customers of many orders.
+    for customers of many orders. Where nobody's chance to leave is known to differ from another's, `a` and `b` grow
+    without bound, and so do the series' terms: there its integral is taken instead.
     """
     r, alpha, a, b = model
+    if a > NARROW:
+        return np.asarray(_until_gone(model, x, T, t) * p_alive(model, x, t_x, T))
     a = a if abs(a - 1) > EDGE else 1 + EDGE
     z = np.asarray(t / (alpha + T + t), np.float64)
     c = a + b + np.asarray(x, np.float64) - 1
     grown = (1 - z) ** (a - 1) * gauss(a + b - 1 - r, a - 1, *np.broadcast_arrays(c, z))
     return np.asarray(np.maximum(c / (a - 1) * (1 - grown), 0.0) * p_alive(model, x, t_x, T))
+
+
+def _until_gone(model: BGNBD, x: np.ndarray, T: np.ndarray, t: float) -> np.ndarray:
+    r"""The mean number of orders within the next t of those who are alive: float64 (n,).
+
+    $$\int_0^1 \frac{1 - (1 + p t / (\alpha + T))^{-(r + x)}}{p}\, \mathrm{Beta}(p;\, a, b + x)\, dp$$
+    by Gauss and Legendre over the log-odds of p, in which the density is smooth whatever b is.
+    """
+    r, alpha, a, b = model
+    b_n = b + np.asarray(x, np.float64)
+    middle, deviation = np.log(a) - np.log(b_n), np.sqrt(1 / a + 1 / b_n)
+    total = weight = np.zeros(len(b_n))
+    for place, of in zip(*np.polynomial.legendre.leggauss(PLACES), strict=True):
+        odds = middle + AROUND * deviation * place
+        log_p, log_not = -np.logaddexp(0, -odds), -np.logaddexp(0, odds)
+        at_middle = -a * np.logaddexp(0, -middle) - b_n * np.logaddexp(0, middle)
+        density = of * np.exp(a * log_p + b_n * log_not - at_middle)
+        p = np.maximum(np.exp(log_p), np.finfo(np.float64).tiny)
+        total = total - density * np.expm1(-(r + x) * np.log1p(p * t / (alpha + T))) / p
+        weight = weight + density
+    return np.asarray(total / weight)
 
 
 def gauss(a: float, b: float, c_n: np.ndarray, z_n: np.ndarray) -> np.ndarray:

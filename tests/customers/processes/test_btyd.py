@@ -95,6 +95,22 @@ def test_customers_of_very_many_orders_and_very_long_ages_have_numbers():
             assert ((p_order(model, x, t_x, T, t) >= 0) & (p_order(model, x, t_x, T, t) <= 1)).all()
 
 
+@pytest.mark.parametrize(
+    ("a", "b"), [(29.9, 60.0), (30.1, 60.0), (40.0, 8.0), (60.0, 2000.0), (1100.7, 1951.0), (1e5, 1e5)]
+)
+def test_where_all_leave_alike_what_is_expected_is_still_the_integral_over_their_chances(a: float, b: float):
+    model, T, t = BGNBD(0.1, 43.5, a, b), 100.0, 90.0
+    for x in (0.0, 3.0):
+        width = 12 * np.sqrt(a * (b + x)) / (a + b + x) ** 1.5
+        middle = (a - 1) / (a + b + x - 2)
+        p = np.linspace(max(middle - width, 1e-9), min(middle + width, 1 - 1e-9), 100_001)
+        density = np.exp(stats.beta.logpdf(p, a, b + x) - stats.beta.logpdf(middle, a, b + x))
+        orders = (1 - (1 + p * t / (model.alpha + T)) ** -(model.r + x)) / p
+        person = np.array([x]), np.array([0.9 * T if x else 0.0]), np.array([T])
+        true = (density @ orders) / density.sum() * p_alive(model, *person)[0]
+        assert expected_orders(model, *person, t)[0] == pytest.approx(true, rel=1e-6)
+
+
 def test_gauss_series_is_scipy_s_function_up_to_its_edge():
     c, z = np.array([0.3, 1.9, 8.0, 400.0]), np.array([0.0, 0.5, 0.9, 0.999])
     for a, b in ((-0.4, 0.2), (2.3, -0.6), (3.0, 1.5)):
