@@ -12,6 +12,7 @@ from shopkeeper.errors import UserError
 from shopkeeper.models.make import make
 
 MODELS = sorted(path.stem for path in (CONF / "model").glob("*.yaml"))
+LABELLED = ("base_rate", "logistic", "two_part", "lightgbm", "hazard", "quantile_trees", "usual_gap", "mlp", "gru")
 TREES = ("lightgbm", "hazard", "quantile_trees", "two_stage")
 
 
@@ -50,7 +51,9 @@ def test_what_lightgbm_refuses_is_refused_before_anything_is_learnt(model: str, 
      ("ials", "threads", 0), ("ials", "width", 0), ("slim", "self_similarity", -1), ("user_knn", "own_weight", -1),
      ("up_cf", "locality", 10**9), ("up_cf", "asymmetry", 1.5), ("tifu_knn", "own_share", 1.5),
      ("item_to_item", "lift", -0.5), ("buy_it_again", "prior", 0), ("vstan", "gap_hours", 1e12),
-     ("two_stage", "window_days", 0)],
+     ("two_stage", "window_days", 0), ("pareto_nbd", "min_customers", 0), ("pareto_nbd", "most_customers", 0),
+     *((model, "most_customers", -1) for model in ("bg_nbd", "pareto_nbd")),
+     *((model, "min_positives", 0) for model in LABELLED)],
 )  # fmt: skip
 def test_a_number_outside_of_its_range_is_named_with_the_range(model: str, name: str, wrong: float):
     with pytest.raises(UserError, match=rf"model\.{name}={wrong} must be a (whole )?number (above|at least|of|from)"):

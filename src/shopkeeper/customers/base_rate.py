@@ -12,6 +12,7 @@ import numpy as np
 from shopkeeper.customers.base import Cohort, Predictions
 from shopkeeper.customers.state import labels_of, read_state, why_untrainable, with_blanks, write_state
 from shopkeeper.customers.waits import days as waiting
+from shopkeeper.errors import check, whole
 from shopkeeper.models.about import AMOUNTS, COUNTS, DAYS, PROBABILITIES, About
 from shopkeeper.models.fit import Fit
 from shopkeeper.programs.base import Program
@@ -23,6 +24,7 @@ class BaseRate:
     about = About(answers=PROBABILITIES, also=(COUNTS, AMOUNTS, DAYS), pairs=True)
 
     def __init__(self, min_positives: int = 20) -> None:
+        check({"min_positives": min_positives}, {"min_positives": whole(1)}, "model.")
         self.min_positives = min_positives
         self.probability = np.nan
         self.quantile: list[float] = []  # of waits

@@ -26,7 +26,7 @@ from shopkeeper.customers.state import labels_of, read_state, with_blanks, write
 from shopkeeper.customers.waits import days as waiting
 from shopkeeper.customers.window import ALIVE
 from shopkeeper.data.prepared import Prepared
-from shopkeeper.errors import UserError
+from shopkeeper.errors import UserError, check, whole
 from shopkeeper.models.about import AMOUNTS, COUNTS, DAYS, PROBABILITIES, About
 from shopkeeper.models.fit import Fit
 from shopkeeper.programs import processes
@@ -57,6 +57,8 @@ class BGNBDModel:
     fitted_on: Callable[..., Any] = staticmethod(btyd.fit_bg_nbd)
 
     def __init__(self, min_customers: int = 20, most_customers: int = 100_000, calibrate: bool = True) -> None:
+        told = {"min_customers": min_customers, "most_customers": most_customers}
+        check(told, dict.fromkeys(told, whole(1)), "model.")
         self.min_customers, self.most_customers, self.calibrate = min_customers, most_customers, calibrate
         self.orders = self.process.parameters(1.0, 1.0, 1.0, 1.0)
         self.value = GammaGamma(1.0, 2.0, 1.0)

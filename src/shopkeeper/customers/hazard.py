@@ -76,7 +76,7 @@ class Hazard:
             lambda_l2=lambda_l2,
             num_threads=num_threads,
         ) | {"objective": "binary"}
-        told = {"periods": periods, "max_trees": max_trees, "patience": patience}
+        told = {"periods": periods, "max_trees": max_trees, "patience": patience, "min_positives": min_positives}
         check(told, {**RULES, "periods": MANY}, "model.")
         self.periods, self.max_trees, self.patience = periods, max_trees, patience
         self.min_positives = min_positives

@@ -83,8 +83,8 @@ class LightGBM:
             AMOUNTS: {"objective": "tweedie", "tweedie_variance_power": tweedie_variance_power},
         }
         self.answers = PROBABILITIES
-        told = {"max_trees": max_trees, "patience": patience, "tweedie_variance_power": tweedie_variance_power}
-        check(told, RULES, "model.")
+        told: dict[str, float] = {"max_trees": max_trees, "patience": patience, "min_positives": min_positives}
+        check(told | {"tweedie_variance_power": tweedie_variance_power}, RULES, "model.")
         self.max_trees = max_trees
         self.patience = patience
         self.min_positives = min_positives

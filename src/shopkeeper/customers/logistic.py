@@ -22,7 +22,7 @@ from shopkeeper.customers.state import (
     why_untrainable,
     with_blanks,
 )
-from shopkeeper.errors import check, number
+from shopkeeper.errors import check, number, whole
 from shopkeeper.models.about import PROBABILITIES, About
 from shopkeeper.models.fit import Fit
 from shopkeeper.models.shares import Contributions
@@ -43,7 +43,8 @@ class Logistic:
     about = About(answers=PROBABILITIES, needs=("features",), explains=True, pairs=True)
 
     def __init__(self, inverse_penalty: float = 0.05, min_positives: int = 20) -> None:
-        check({"inverse_penalty": inverse_penalty}, {"inverse_penalty": number(above=True)}, "model.")
+        told = {"inverse_penalty": inverse_penalty, "min_positives": min_positives}
+        check(told, {"inverse_penalty": number(above=True), "min_positives": whole(1)}, "model.")
         self.inverse_penalty = inverse_penalty
         self.min_positives = min_positives
         self.feature_names: tuple[str, ...] = ()

@@ -25,6 +25,7 @@ RULES: dict[str, Rule] = {
     "num_threads": whole(1),
     **dict.fromkeys(("max_trees", "patience"), whole(1)),  # while the number of trees is looked for
     "tweedie_variance_power": number(1, above=True, below=2),
+    "min_positives": whole(1),
 }
 
 

@@ -66,7 +66,7 @@ class QuantileTrees:
             lambda_l2=lambda_l2,
             num_threads=num_threads,
         )
-        check({"max_trees": max_trees, "patience": patience}, RULES, "model.")
+        check({"max_trees": max_trees, "patience": patience, "min_positives": min_positives}, RULES, "model.")
         self.max_trees, self.patience, self.min_positives = max_trees, patience, min_positives
         self.feature_names: tuple[str, ...] = ()
         self.booster: dict[str, Any] = {}

@@ -17,6 +17,7 @@ from shopkeeper.customers.base import Cohort, Predictions
 from shopkeeper.customers.state import labels_of, read_state, write_state
 from shopkeeper.customers.waits import days as waiting
 from shopkeeper.customers.window import own_events
+from shopkeeper.errors import check, whole
 from shopkeeper.features.customer.block import order_starts
 from shopkeeper.models.about import DAYS, About
 from shopkeeper.models.fit import Fit
@@ -40,6 +41,7 @@ class UsualGap:
     )
 
     def __init__(self, min_positives: int = 20) -> None:
+        check({"min_positives": min_positives}, {"min_positives": whole(1)}, "model.")
         self.min_positives = min_positives
         self.shop_gap = np.nan  # median of all usual gaps, days
         self.edges, self.quantile, self.mean = np.zeros(0), np.zeros((1, len(waiting.LEVELS))), np.zeros(1)
