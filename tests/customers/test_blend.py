@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -10,14 +11,15 @@ import numpy as np
 import pytest
 
 from customers.toyshop import CUTOFFS, toy_shop
-from shopkeeper.customers.base import Cohort
+from shopkeeper.customers.base import Cohort, Predictions
 from shopkeeper.customers.blend import Blend, weigh
 from shopkeeper.customers.build_cohort import as_it_is, build_cohort
+from shopkeeper.customers.state import with_blanks
 from shopkeeper.customers.window import MONEY, ORDERS
 from shopkeeper.data.prepared import Prepared
 from shopkeeper.errors import UserError
 from shopkeeper.metrics.classification import auroc
-from shopkeeper.models.about import AMOUNTS, COUNTS, PROBABILITIES
+from shopkeeper.models.about import AMOUNTS, COUNTS, PROBABILITIES, About
 from shopkeeper.models.fit import Fit, HeldOut
 from shopkeeper.programs.scoring import mixed
 
@@ -144,6 +146,50 @@ def test_what_a_member_cannot_learn_leaves_everybody_blank_with_its_reason(shop:
     assert np.isnan(found.value).all()
     assert found.blank_reason is not None
     assert found.blank_reason[0].startswith("logistic: only one class in training")
+
+
+class Silent:
+    """Says the rate, of one customer in so many."""
+
+    about = About(answers=PROBABILITIES)
+
+    def __init__(self, every: int, min_positives: int = 1) -> None:
+        self.every, self.untrainable = every, ""
+
+    def fit(self, train: Cohort, calibration: Cohort | None, fit: Fit) -> None:
+        assert train.label is not None
+        self.rate = float(train.label.mean())
+
+    def predict(self, cohort: Cohort) -> Predictions:
+        return with_blanks(cohort, np.where(cohort.customer % self.every == 0, self.rate, np.nan))
+
+
+def test_a_member_that_is_blank_for_most_is_left_out_and_named(shop: Prepared, caplog: pytest.LogCaptureFixture):
+    train, calibration, test = (build_cohort(shop, t, 60, 90) for t in CUTOFFS)
+    seldom = {"name": "seldom", "target": f"{Silent.__module__}.Silent", "every": 5}
+    for later in (calibration, None):
+        caplog.clear()
+        blend = fitted(shop, train, later, seldom=seldom, logistic=LOGISTIC)
+        assert list(blend.members) == ["logistic"]
+        assert len(blend.weight) == 1
+        assert not np.isnan(blend.predict(test).value).any()
+        assert re.search("without its member 'seldom', which is blank for (79|81) % of the rows", caplog.text)
+    caplog.clear()
+    only = fitted(shop, train, None, seldom=seldom)  # nobody says more
+    assert np.isnan(only.predict(test).value).mean() == pytest.approx(0.8, abs=0.02)
+    nobody = fitted(shop, train, None, seldom={**seldom, "every": 10**6}, never={**seldom, "every": 10**6})
+    assert nobody.untrainable == "seldom: blank for every customer"
+    assert caplog.text == ""
+
+
+def test_a_member_that_is_blank_for_few_stays(shop: Prepared):
+    train = build_cohort(shop, CUTOFFS[:2], 60, 90)
+    said_nK = np.full((100, 3), 0.4)
+    said_nK[:9, 0] = said_nK[50:, 1] = said_nK[-1] = np.nan
+    blend = fitted(shop, train, None, a=LOGISTIC, b=LOGISTIC, c=LOGISTIC)
+    kept = blend._heard(said_nK)
+    assert list(blend.members) == ["a", "c"]
+    assert np.isnan(kept).sum(axis=0).tolist() == [10, 1]
 
 
 def test_a_member_that_is_none_is_refused(tmp_path: Path):

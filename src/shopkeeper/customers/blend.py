@@ -10,8 +10,10 @@ equal weights cost nothing, all others a little. Amounts are then drawn apart, $
 absolute error is least, the factor with which the sum stays as it is, so that those who hardly buy are told what most
 of them do without a loss of the total. On the same answers intervals are learnt (`correction/conformal.py`): they hold
 nearly what they promise, not exactly, since the weights were learnt on these rows, too. What is said of a window
-follows the shop's season (`programs/season.py`) where validation bears that out. A member may be a network, trained
-anew for each fold. A bundle runs each member's program, that of one network as a graph; intervals `score` alone says.
+follows the shop's season (`programs/season.py`) where validation bears that out. The blend is blank where a member is,
+so a member that is blank for more than a tenth of the rows which others answer is left out. One may be a network,
+trained anew for each fold. A bundle runs each member's program, that of one network as a graph; intervals `score` alone
+says.
 D. Wolpert, Stacked generalization, Neural Networks 5 (1992); L. Breiman, Stacked regressions, Machine Learning 24
 (1996), for weights that are not negative.
 
@@ -21,6 +23,7 @@ Shapes: n rows, K members.
 from __future__ import annotations
 
 import json
+import logging
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -43,10 +46,13 @@ from shopkeeper.programs.scoring import mixed
 from shopkeeper.programs.season import Season, season_from
 from shopkeeper.shapes import Yaml
 
+log = logging.getLogger(__name__)
+
 KEYS = ("members", "weight", "offset", "power", "factor", "year", "spread", "answers", "untrainable")
 MIXED = (PROBABILITIES, COUNTS, AMOUNTS)
 MOST_POWER = 2.0
 AUTO, WITH, WITHOUT = "auto", "with season", "without season"
+SILENT = 0.1  # share of the rows answered by others for which a member may be blank
 PULL = 1e-3  # what a weight that is off by 1 costs, in units of the loss
 
 
@@ -135,7 +141,11 @@ class Blend:
                     self.untrainable = f"{blank[0]}: too few rows for {self.folds} folds of customers"
                     return learned
                 said_nK[others] = self._said(fold, rows_of(train, others))
+        said_nK = self._heard(said_nK)
         known = ~np.isnan(said_nK).any(axis=1)
+        if not known.any():
+            self.untrainable = f"{next(iter(self.members))}: blank for every customer"
+            return learned
         self.weight, self.offset = weigh(said_nK[known], label[known], self.answers)
         self.power, self.factor = 1.0, 1.0
         if self.answers == AMOUNTS:
@@ -239,6 +249,22 @@ class Blend:
                 raise UserError(f"{folder} holds a member '{name}' that is not among model.members; train again")
             self.members[name] = make(self.settings[name])
             self.members[name].load(folder / "members" / name)
+
+    def _heard(self, said_nK: np.ndarray) -> np.ndarray:
+        """Answers of the members that stay; which is silent about most rows that others answer is left out first."""
+        while said_nK.shape[1] > 1:
+            answered_nK = ~np.isnan(said_nK)
+            others_nK = answered_nK.sum(axis=1, keepdims=True) > answered_nK
+            silent_K = (others_nK & ~answered_nK).sum(axis=0) / np.maximum(others_nK.sum(axis=0), 1)
+            k = int(np.argmax(silent_K))
+            if silent_K[k] <= SILENT:
+                break
+            name = list(self.members)[k]
+            why = "blend: goes on without its member '%s', which is blank for %d %% of the rows that others answer"
+            log.warning(why, name, round(100 * silent_K[k]))
+            del self.members[name]
+            said_nK = np.delete(said_nK, k, axis=1)
+        return said_nK
 
     def _fitted(self, name: str, train: Cohort, fit: Fit) -> Any:
         model = make(self.settings[name])
