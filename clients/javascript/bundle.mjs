@@ -22,17 +22,17 @@ export async function open(folder) {
     if (sha256(content[name]) !== wanted) throw new Error(`${name} was changed`);
   }
   const words = JSON.parse(content["vocabulary.json"]);
-  const golden = JSON.parse(content["golden.json"]).requests;
-  if (manifest.scorer !== "onnx") return new Bundle(manifest, words, golden, null, readArrays(content["arrays.npz"]));
+  const { requests: golden, placements = [] } = JSON.parse(content["golden.json"]);
+  if (manifest.scorer !== "onnx") return new Bundle(manifest, words, { golden, placements }, null, readArrays(content["arrays.npz"]));
   if (content["arrays.npz"]) throw new Error("the own items of this model are scored by a program of shopkeeper's");
   const { default: ort } = await import("onnxruntime-node");
   const session = await ort.InferenceSession.create(content["model.onnx"], { logSeverityLevel: 3 });
-  return new Bundle(manifest, words, golden, { ort, session }, null);
+  return new Bundle(manifest, words, { golden, placements }, { ort, session }, null);
 }
 
 class Bundle {
-  constructor(manifest, words, golden, graph, arrays) {
-    Object.assign(this, { manifest, words, golden, graph, arrays });
+  constructor(manifest, words, known, graph, arrays) {
+    Object.assign(this, { manifest, words, ...known, graph, arrays });
     this.number = new Map((words.item_ids ?? []).map((id, i) => [id, i + 1]));
     this.channel = new Map(words.channels.map((name, i) => [name, i + 1]));
     if (manifest.pairs) throw new Error("this client says one thing of a customer, not one of each category or item");
@@ -42,6 +42,11 @@ class Bundle {
 
   /** One answer, as golden.json holds it. */
   async answer(request) {
+    const { kind, k } = this.manifest;
+    const reads = ["id", "history", "as_of", ...(kind === "recommender" ? ["k", "filter_seen", "exclude"] : [])];
+    const strange = Object.keys(request).find((key) => request[key] != null && !reads.includes(key));
+    if (strange) throw new Error(`this client reads no ${strange}, only ${reads.join(", ")}`);
+    if (request.k != null && !(Number.isInteger(request.k) && request.k >= 1 && request.k <= k)) throw new Error(`k must be a whole number from 1 to ${k}`);
     const events = this.#events(request);
     return this.manifest.kind === "recommender" ? this.#list(request, events) : this.#customer(request, events);
   }
@@ -96,7 +101,8 @@ class Bundle {
       const item = Number(items[n]);
       if (item > 0) listed.push({ item_id: words.item_ids[item - 1], score: scores[n] });
     }
-    return { items: listed, reason: read.length ? "" : told.empty };
+    const reason = read.length ? "" : told.empty;
+    return { items: listed, reason: listed.length ? reason : (told.nothing ?? "") };
   }
 
   async #customer(request, events) {

@@ -41,6 +41,7 @@ for (const [n, { expected: wanted, ...request }] of bundle.golden.entries()) {
   const said = difference(await bundle.answer(request), wanted);
   if (said) wrong.push(`golden request ${n}: ${said}`);
 }
-console.log(`${bundle.golden.length} golden requests, ${wrong.length} answered differently`);
+const left = bundle.placements.length ? `; ${bundle.placements.length} of placements are not asked here` : "";
+console.log(`${bundle.golden.length} golden requests, ${wrong.length} answered differently${left}`);
 for (const line of wrong) console.log(line);
 process.exitCode = wrong.length ? 1 : 0;

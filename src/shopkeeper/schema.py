@@ -33,6 +33,7 @@ CATEGORY_COLUMNS = ("category", "main_category", "department", "genres", "genre"
 
 PAD = 0  # internal id of "no item" / "no user"; real ids start at 1
 NO_HISTORY = "no history before the cutoff"  # why a customer has no score, in evaluation and bundles alike
+NOTHING_LEFT = "everything that could be shown is left out"  # why a list is empty
 NO_TIME = -(2**63)  # instant of a request to order-only data
 
 MICROSECONDS_PER_DAY = 86_400_000_000

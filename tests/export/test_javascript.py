@@ -14,13 +14,16 @@ from typing import Any
 import pytest
 
 from javascript import module, node
+from shopkeeper.bundles.answer.bundle import Bundle
 from shopkeeper.bundles.answer.events import read_instant
+from shopkeeper.bundles.answer.wire import answered
 from shopkeeper.bundles.write import export_bundle
 from shopkeeper.bundles.write.made_from import MadeFrom
 from shopkeeper.errors import UserError
 from shopkeeper.models.fit import Fit
 from shopkeeper.recommenders.item_pairs.slim import SLIM
 from shopkeeper.recommenders.knn.item_knn import ItemKNN
+from shopkeeper.schema import NOTHING_LEFT
 
 IMPORT = "import { instantOf } from './times.mjs'"
 TIMES = (
@@ -64,6 +67,26 @@ def test_other_spellings_of_an_id_are_that_id(bundle: Path):
     assert len(right["items"]) == 3
     assert asked(bundle, {"history": [" i1", "i2\u00a0\u200b"], "k": 3}) == right
     assert asked(bundle, {"history": ["i1", "i2", "gone"], "k": 3, "exclude": ["gone"]}) == right
+
+
+@pytest.mark.parametrize("told", [{"placement": "cart"}, {"basket": ["i1"]}, {"exlude": ["i1"]}, {"k": 0}])
+def test_what_it_does_not_read_of_a_request_is_refused(told: dict[str, Any], bundle: Path):
+    code = f"""import {{ open }} from './bundle.mjs';
+    const bundle = await open({json.dumps(str(bundle))});
+    const said = await bundle.answer({json.dumps({"history": ["i1"], **told})}).catch((e) => e.message);
+    console.log(JSON.stringify(said))"""
+    (key,) = told
+    wanted = (
+        "k must be a whole number from 1 to 10" if key == "k" else f"this client reads no {key}, only id, history, "
+    )
+    assert module(code).startswith(wanted)
+
+
+def test_a_list_of_nothing_says_why_as_it_does_in_python(bundle: Path):
+    request = {"history": ["i1", "i2"], "exclude": [f"i{n}" for n in range(1, 41)]}
+    (ours,) = answered(Bundle.load(bundle), [request])
+    assert (ours["items"], ours["reason"]) == ([], NOTHING_LEFT)
+    assert asked(bundle, request) == {"items": [], "reason": NOTHING_LEFT}
 
 
 def test_a_program_that_is_no_part_of_its_readme_is_refused_in_one_line(shop: Any, tmp_path: Path):

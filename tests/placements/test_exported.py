@@ -7,17 +7,19 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import jsonschema
 import pytest
 from cameras import HERE, KINDS
 
 from house import House
 from shopkeeper.bundles.answer.bundle import Bundle
 from shopkeeper.bundles.answer.items import ItemModel
-from shopkeeper.bundles.answer.wire import answered, request_schema
+from shopkeeper.bundles.answer.wire import answered, request_schema, response_schema
 from shopkeeper.bundles.targets.index import write_index
 from shopkeeper.bundles.targets.smaller import write_smaller
 from shopkeeper.bundles.write.seal import seal
 from shopkeeper.errors import UserError
+from shopkeeper.schema import NOTHING_LEFT
 from shopkeeper.serving import verify
 
 RUN = "runs/cameras/next_item/temporal/{}"
@@ -133,6 +135,18 @@ def test_filter_order_and_fallback_travel(house: House, capsys: pytest.CaptureFi
         assert got == shown(house, capsys, "item_to_item", *steps, f"history=[{','.join(history)}]")
     assert ids(bundle, "camera", placement="home")[:2] == ["bulb", "bread"]  # one of each category, the pinned one
     assert "case" in ids(bundle, "camera")  # the model's own list is as it was
+    assert bundle.answer([[]], NOW)[0].fallback is None  # nor is anything filled there
+    for history, k, filled in ((["camera"], 2, {}), (["camera"], 5, {"popularity": 1}), ([], 5, {"popularity": 4})):
+        events = [[item, "purchase", TIMES[0]] for item in history]  # of one category there is but one item, at first
+        asked = {"history": events, "as_of": NOW, "placement": "home", "k": k}
+        (got,) = answered(bundle, [asked])
+        assert got["fallback"] == filled
+        jsonschema.validate(got, response_schema(bundle.manifest))
+    told = [one["expected"]["fallback"] for one in json.loads(Path("exports/b/golden.json").read_text())["placements"]]
+    assert all(one.keys() <= {"popularity"} for one in told)
+    assert {"popularity": 4} in told
+    (shut,) = answered(bundle, [{"history": [], "as_of": NOW, "placement": "home", "exclude": [*KINDS]}])
+    assert (shut["items"], shut["reason"], shut["fallback"]) == ([], NOTHING_LEFT, {})
     with pytest.raises(UserError, match="give as_of"):  # how new an item is, is asked of an instant
         bundle.answer([[["camera", "purchase", TIMES[0]]]], placement="home")
 

@@ -26,7 +26,7 @@ ANSWERS = Folder(
             subjects?     list<string>  of pairs: the categories or items; empty where blank
             probabilities?  list<double>  of pairs: how probable each is
             <task>?       double        of several heads: what each further task expects
-            reason        string        why it is blank, or why the list is the fallback; else empty
+            reason        string        why it is blank, or why the list is the same for all; else empty
             unknown       int32         events of items, of a table columns, that the model does not know
             """,
         ),

@@ -42,13 +42,20 @@ class Placed:
 
     def recommend(self, requests: Requests, k: int) -> np.ndarray:
         """Internal ids int32 (B, K), best first, each once; 0 where there are no more."""
+        return self.filled(requests, k)[0]
+
+    def filled(self, requests: Requests, k: int) -> tuple[np.ndarray, np.ndarray]:
+        """The same, and how many of each list every fallback gave, int64 (B, fallbacks)."""
+        given_BF = np.zeros((len(requests), len(self.fallback)), np.int64)
         item_BK = self.first.recommend(requests, k)
         if self.fallback:
             item_BK[requests.lengths == 0] = 0  # what a model says of nobody is a fallback of its own
-        for other in self.fallback:
-            if (short := np.flatnonzero((item_BK == 0).any(axis=1))).size:
+        for number, other in enumerate(self.fallback):
+            there = np.count_nonzero(item_BK, axis=1)
+            if (short := np.flatnonzero(there < item_BK.shape[1])).size:
                 item_BK[short] = filled(item_BK[short], other.recommend(requests.take(short), k))
-        return item_BK
+                given_BF[:, number] = np.count_nonzero(item_BK, axis=1) - there
+        return item_BK, given_BF
 
     def save(self, folder: Path) -> None:
         """Write the first model; the rest stands in the run's settings."""

@@ -72,6 +72,7 @@ def alone(model: ItemModel) -> Alone | None:
         if len(items) < k:
             return None
         shown = zip(items[:k], scores[:k], strict=True)
-        return Answer([(ids[item - 1], score) for item, score in shown if item > 0])
+        listed = [(ids[item - 1], score) for item, score in shown if item > 0]
+        return Answer(listed) if listed else None
 
     return answer

@@ -30,6 +30,7 @@ class Answer(NamedTuple):
     further: Mapping[str, float | None] | None = None  # of several heads: what further tasks expect; None where blank
     says: str = "probability"  # or `expected`, or `pairs`: what a blank stands for
     pairs: list[tuple[str, float]] | None = None  # of a customer and each category or item: how probable; None: blank
+    fallback: Mapping[str, int] | None = None  # of a placement: how many items, the last ones, are from each fallback
 
     def as_json(self) -> dict[str, Any]:
         """As golden requests keep it."""
@@ -41,7 +42,8 @@ class Answer(NamedTuple):
             own |= {} if self.quantiles is None else {"quantiles": self.quantiles}
             own |= {} if self.further is None else {"further": dict(self.further)}
             return {**own, "reason": self.reason}
-        return {"items": [{"item_id": i, "score": s} for i, s in self.items], "reason": self.reason}
+        filled = {} if self.fallback is None else {"fallback": dict(self.fallback)}
+        return {"items": [{"item_id": i, "score": s} for i, s in self.items], "reason": self.reason, **filled}
 
     @classmethod
     def of_customer(
@@ -75,13 +77,16 @@ class Answer(NamedTuple):
             says = "expected" if "expected" in said else "probability"
             return cls(None, said.get("probability"), said["reason"], says=says, **beside)
         listed, reason = (said, None) if isinstance(said, list) else (said["items"], said["reason"])
-        return cls([(e["item_id"], e["score"]) for e in listed], None, reason)  # type: ignore[arg-type]
+        filled = said.get("fallback") if isinstance(said, Mapping) else None
+        return cls([(e["item_id"], e["score"]) for e in listed], None, reason, fallback=filled)  # type: ignore[arg-type]
 
 
 def difference(got: Answer, wanted: Answer, score: float = SAME_SCORE, rank: float = SAME_RANK) -> str:
     """Where an answer differs from the one that is wanted by more than the tolerances; "" when it does not."""
     if wanted.reason is not None and got.reason != wanted.reason:  # older bundles do not say why
         return f"{_said(got)} instead of {_said(wanted)}"
+    if wanted.fallback is not None and got.fallback != wanted.fallback:  # nor which fallback it was
+        return f"filled by {got.fallback} instead of {wanted.fallback}"
     if wanted.items is not None:
         return first_difference(got.items or [], wanted.items, score, rank)
     same = _close(got.probability, wanted.probability) and _close(got.expected, wanted.expected, SAME_MEAN)

@@ -115,6 +115,11 @@ class ItemModel:
         """How it answers one history of ids, where that needs no more."""
         return alone(self)
 
+    @cached_property
+    def _nothing(self) -> str:
+        """The reason of an empty list; older bundles gave none."""
+        return str((self.manifest.get("preprocessing") or {}).get("nothing", ""))
+
     @property
     def k(self) -> int:
         """Longest list that it gives."""
@@ -166,7 +171,8 @@ class ItemModel:
         for one, items_K, scores_K in zip(parsed, items_BK.tolist(), scores_BK.tolist(), strict=True):
             some = zip(items_K, scores_K, strict=True)
             listed = [(shown(i) if queries else ids[i - 1], s) for i, s in some if i > 0]
-            found.append(Answer(listed, None, "" if one.items else NO_HISTORY, None, one.unknown))
+            reason = ("" if one.items else NO_HISTORY) if listed else self._nothing
+            found.append(Answer(listed, None, reason, None, one.unknown))
         return found
 
     def best(

@@ -37,7 +37,7 @@ class Place:
     asks: str  # as of `split.asks`; empty: nothing of a page or a basket
     candidates: int
     first: tuple[ItemModel, list[Step]]  # who answers, and the steps behind it
-    fallback: list[tuple[ItemModel, list[Step]]]
+    fallback: list[tuple[str, ItemModel, list[Step]]]  # each with its name
 
 
 @dataclass(frozen=True)
@@ -67,7 +67,7 @@ class Places:
         for name, place in said.items():
             where = f"{path / 'manifest.json'}: placements.{name}"
             taken_out = steps_of(place["filter"], f"{where}.filter")
-            others = [(_program(model, told, arrays), taken_out) for told in place["fallback"]]
+            others = [(str(told["model"]), _program(model, told, arrays), taken_out) for told in place["fallback"]]
             ordered = [*taken_out, *steps_of(place["rerank"], f"{where}.rerank")]
             found[name] = Place(str(place["asks"]), int(place["candidates"]), (model, ordered), others)
         facts = Facts.of_arrays(below(arrays, "facts"), words.item_ids, str((manifest.get("data") or {})["dataset"]))
@@ -121,7 +121,7 @@ class Places:
                 elsewhere = [None if number is None else self._not_of(number) for number in numbers]
                 hidden = [a if b is None else b if not a else np.append(b, np.array(a, np.int64))
                           for a, b in zip(left_out, elsewhere, strict=True)]  # fmt: skip
-            answering = [model, *(other for other, _ in place.fallback)]
+            answering = [model, *(other for _, other, _ in place.fallback)]
             if any(reads_page(str(one.manifest["scorer"]), one.arrays) for one in answering):
                 every = np.arange(1, len(self.category_V))
                 page = [every if number is None else every[self.category_V[1:] == number] for number in numbers]
@@ -145,10 +145,15 @@ class Places:
         item_BK = listed(np.arange(len(parsed)), model, steps)
         if place.fallback:
             item_BK[requests.lengths == 0] = 0
-        for other, taken_out in place.fallback:
-            if (short := np.flatnonzero((item_BK == 0).any(axis=1))).size:
+        given: dict[str, np.ndarray] = {}
+        for called, other, taken_out in place.fallback:
+            there = np.count_nonzero(item_BK, axis=1)
+            if (short := np.flatnonzero(there < k)).size:
                 item_BK[short] = filled(item_BK[short], listed(short, other, taken_out))
-        return model.answers(parsed, item_BK, np.broadcast_to(1 / np.arange(1, k + 1), item_BK.shape))
+                given[called] = np.count_nonzero(item_BK, axis=1) - there
+        found = model.answers(parsed, item_BK, np.broadcast_to(1 / np.arange(1, k + 1), item_BK.shape))
+        return [one._replace(fallback={called: int(n[b]) for called, n in given.items() if n[b]})
+                for b, one in enumerate(found)]  # fmt: skip
 
     def _numbers(self, category: Sequence[str | None], n: int) -> list[int | None]:
         """Each request's category, of n requests; None where it names none."""

@@ -203,11 +203,15 @@ def event_schema(rules: Mapping[str, Any]) -> dict[str, Any]:
 def response_schema(manifest: Mapping[str, Any]) -> dict[str, Any]:
     """JSON Schema of one answer."""
     count = {"type": "integer", "minimum": 0}
-    reason = {"type": "string", "description": "why it is blank, or why the list is the fallback; else empty"}
+    reason = {"type": "string", "description": "why it is blank, or why the list is the same for all; else empty"}
     if manifest["kind"] == "recommender":
         item = {"type": "object", "properties": {"item_id": {"type": "string"}, "score": {"type": "number"}},
                 "required": ["item_id", "score"], "additionalProperties": False}  # fmt: skip
         own = {"items": {"type": "array", "items": item, "maxItems": manifest["k"], "description": "best first"}}
+        if manifest.get("placements"):
+            own["fallback"] = {"type": "object", "additionalProperties": {**count, "minimum": 1},
+                               "description": "of a placement: how many of the items, the last ones in this order, "
+                               "each fallback gave. Left out where no placement asks"}  # fmt: skip
     elif "pairs" in manifest:
         pair = {"type": "object", "properties": {"subject": {"type": "string"},
                 "probability": {"type": "number", "minimum": 0, "maximum": 1}},
@@ -232,7 +236,7 @@ def response_schema(manifest: Mapping[str, Any]) -> dict[str, Any]:
         "title": "Answer",
         "type": "object",
         "properties": {"id": {"type": "string"}, **own, "reason": reason, **unknown},
-        "required": [*(name for name in own if name != "quantiles"), "reason", *unknown],
+        "required": [*(name for name in own if name not in ("quantiles", "fallback")), "reason", *unknown],
         "additionalProperties": False,
     }
 

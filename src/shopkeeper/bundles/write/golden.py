@@ -19,7 +19,7 @@ from shopkeeper.data.prepared import Prepared
 from shopkeeper.data.requests import Requests
 from shopkeeper.data.split import Split
 from shopkeeper.programs.base import Program
-from shopkeeper.schema import EVENT_CODE, EVENT_TYPES, MICROSECONDS_PER_DAY
+from shopkeeper.schema import EVENT_CODE, EVENT_TYPES, MICROSECONDS_PER_DAY, NO_HISTORY, NOTHING_LEFT
 
 LONGEST = 1000  # last events of a golden history; longer ones would only make the file big
 GROUPS = ("order", "session")  # columns that say which events belong together
@@ -245,6 +245,13 @@ def reads(program: Program, case: Case) -> bool:
         (known is None or known[item]) and (types is None or EVENT_TYPES[kind - 1] in types)
         for item, kind in zip(case.items, case.types, strict=True)
     )
+
+
+def reason(program: Program, case: Case, listed: Sequence[Any]) -> str:
+    """Of an answer with this list."""
+    if not listed:
+        return NOTHING_LEFT
+    return "" if reads(program, case) else NO_HISTORY
 
 
 def best(scores_BV: np.ndarray, k: int) -> list[list[tuple[int, float]]]:

@@ -20,7 +20,6 @@ from shopkeeper.data.queries import as_typed
 from shopkeeper.data.split import Split
 from shopkeeper.programs.base import GRAPH, Program
 from shopkeeper.recommenders.base import untyped_event
-from shopkeeper.schema import NO_HISTORY
 
 # Checked beside the golden ones: of test's customers, of histories that nobody had, and the same in every odd form.
 REAL_CASES, RANDOM_CASES, ODD_CASES = 500, 200, 300
@@ -96,7 +95,7 @@ class ItemQuestions:
                 "history": cases_of.external(case, self.item_ids, self.draw.channels),
                 "filter_seen": case.filter_seen,
                 "exclude": [self.item_ids[i - 1] for i in case.exclude],
-                "expected": Answer(items, None, "" if cases_of.reads(self.program, case) else NO_HISTORY).as_json(),
+                "expected": Answer(items, None, cases_of.reason(self.program, case, items)).as_json(),
             }
             yield request if case.instant is None else request | {"as_of": write_instant(case.instant)}
 

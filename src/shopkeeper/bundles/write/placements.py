@@ -30,7 +30,7 @@ from shopkeeper.models.settings import ModelSettings
 from shopkeeper.programs.base import GRAPH, Exportable, Program
 from shopkeeper.reranking.placement import Placed
 from shopkeeper.reranking.settings import Placement
-from shopkeeper.schema import EVENT_CODE, NO_HISTORY
+from shopkeeper.schema import EVENT_CODE
 
 ORDERS = ("cart", "checkout")  # places that know part of an order
 REAL_CASES, RANDOM_CASES = 60, 40  # of each place
@@ -131,14 +131,16 @@ class PlaceQuestions:
         for number, name in enumerate(self.places):
             cases = draw.invented(split, each, seed + 1 + number, usual)
             asked = self._questions(name, cases, seed, usual)
-            expected, sure = self._expected(name, asked, k)
-            for one, items_K, kept in zip(asked, expected.tolist(), sure, strict=True):
+            expected, given, sure = self._expected(name, asked, k)
+            fallbacks = list(self.places[name].settings.fallback)
+            for one, items_K, given_F, kept in zip(asked, expected.tolist(), given.tolist(), sure, strict=True):
                 if kept:
                     ids = [self._id(i) for i in items_K if i > 0]
                     listed = [(item_id, 1 / place) for place, item_id in enumerate(ids, start=1)]
-                    reason = "" if cases_of.reads(self.program, one.case) else NO_HISTORY
+                    reason = cases_of.reason(self.program, one.case, listed)
+                    filled = {called: n for called, n in zip(fallbacks, given_F, strict=True) if n}
                     yield {"placement": name, **self._external(one, draw.channels),
-                           "expected": Answer(listed, None, reason).as_json()}  # fmt: skip
+                           "expected": Answer(listed, None, reason, fallback=filled).as_json()}  # fmt: skip
 
     def compared(self, bundle: Bundle, draw: cases_of.Draw, split: Split, seed: int, usual: str, k: int
                  ) -> tuple[list[str], int]:  # fmt: skip
@@ -147,7 +149,7 @@ class PlaceQuestions:
         for name in self.places:
             cases = draw.real(split, REAL_CASES, seed + 1) + draw.random(RANDOM_CASES, seed)
             asked = self._questions(name, cases, seed, usual)
-            expected, sure = self._expected(name, asked, k)
+            expected, _, sure = self._expected(name, asked, k)
             for one, items_K in zip(np.array(asked, object)[sure], expected[sure].tolist(), strict=True):
                 got = replay(bundle, {"placement": name, **self._external(one, draw.channels)})
                 compared += 1
@@ -170,11 +172,13 @@ class PlaceQuestions:
                 found.append(_Question(case))
         return found
 
-    def _expected(self, name: str, asked: Sequence[_Question], k: int) -> tuple[np.ndarray, np.ndarray]:
-        """The trained model's lists (B, K), and bool (B,): whether they stay where scores differ as runtimes' may."""
+    def _expected(self, name: str, asked: Sequence[_Question], k: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """The trained model's lists (B, K), as `Placed.filled` what each fallback gave, and bool (B,): whether they
+        stay where scores differ as runtimes' may.
+        """
         place = self.places[name]
         requests = self._requests(place.settings.asks, asked)
-        item_BK = place.placed.recommend(requests, k)
+        item_BK, given_BF = place.placed.filled(requests, k)
         sure = np.ones(len(asked), bool)
         if self.program.scorer == GRAPH:
             for seed in range(2):
@@ -182,7 +186,7 @@ class PlaceQuestions:
                 shaken.first = copy.copy(place.placed.first)
                 shaken.first.model = _Shaken(place.placed.first.model, seed)
                 sure &= (shaken.recommend(requests, k) == item_BK).all(axis=1)
-        return item_BK, sure
+        return item_BK, given_BF, sure
 
     def _requests(self, asks: str, asked: Sequence[_Question]) -> Requests:
         requests = cases_of.requests_of([one.case for one in asked])

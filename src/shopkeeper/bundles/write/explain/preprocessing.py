@@ -10,7 +10,7 @@ from shopkeeper.bundles.answer.events import COLUMNS
 from shopkeeper.data.queries import BUCKET, TEXT
 from shopkeeper.ids.spelling import BLANKS, EXPONENT, POINT_ZERO
 from shopkeeper.programs.base import GRAPH, Program
-from shopkeeper.schema import EVENT_CODE, NO_HISTORY
+from shopkeeper.schema import EVENT_CODE, NO_HISTORY, NOTHING_LEFT
 
 INPUTS = {
     "history": "numbers of the items, oldest first; an empty history is one 0",
@@ -77,6 +77,7 @@ def preprocessing(kind: str, program: Program, drawn: Mapping[str, Any], buckets
                       f"+ 1",
         },
         "empty": NO_HISTORY,  # the reason of an answer to an empty history
+        "nothing": NOTHING_LEFT,  # and of an empty list
         "tolerance": {"score": SAME_SCORE, "rank": SAME_RANK, "probability": SAME_PROBABILITY,
                       "expected": SAME_MEAN, "further": SAME_MEAN, "days": SAME_DAYS},  # of golden answers
     }  # fmt: skip

@@ -6,6 +6,7 @@ import json
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
+from shopkeeper.bundles.answer.wire import OF_PLACES
 from shopkeeper.bundles.write.explain.snippets import snippet
 from shopkeeper.models.about import PROBABILITIES
 
@@ -59,11 +60,15 @@ def _lines(
     yield ""
     reads = (m["preprocessing"]["inputs"] or {}) | (m["preprocessing"]["arrays"] or {})
     text = snippet(m, reads, known is None)
+    places = bool(m.get("placements"))
+    beside = ""
+    if m["kind"] == "recommender":
+        beside = f", and reads no `{'`, `'.join(('basket', *(OF_PLACES if places else ())))}`"
     if text is None:
         yield from _by_program(m)
     else:
         yield from (
-            "The same as code; it answers every request of `golden.json`:",
+            f"The same as code; it answers each of the `requests` in `golden.json`{beside}:",
             "",
             "```python",
             text.rstrip(),
@@ -71,8 +76,10 @@ def _lines(
         )
     yield from ("", "## Is it whole, is it right?", "")
     t = m["preprocessing"]["tolerance"]
+    asked = "`requests`, and those of its `placements`" if places else "`requests`"
     yield "Compare the SHA-256 of each file with `files` in `manifest.json`, and that of `manifest.json` with"
-    yield "`manifest.json.sha256`. Then answer `golden.json`: `expected` must come out, the reason as it stands,"
+    yield f"`manifest.json.sha256`. Then answer the {asked} in `golden.json`:"
+    yield "`expected` must come out, the reason as it stands,"
     if m["kind"] == "recommender":
         yield f"scores within {t['score']:g} (relative to scores above 1), the same ids at the same places; items whose"
         yield f"scores lie within {t['rank']:g} of each other may stand in either order."
@@ -133,9 +140,9 @@ def _request(m: Mapping[str, Any]) -> Iterator[str]:
             yield "of `filter` and `rerank` of `placements` in `manifest.json`; who has no history gets the list of the"
             yield "first fallback after `filter`, and fallbacks fill lists that are short. Scores are 1 / place. On an"
             yield "item's page (`asks`: product) that item is the history's last one, and left out. `category`: its"
-            yield "items alone."
+            yield "items alone. The answer's `fallback` says how many of its items, the last ones, each fallback gave."
         yield '`reason` is "" or, where nothing of the history can be read and the list is the same for all, '
-        yield f'"{m["preprocessing"]["empty"]}".'
+        yield f'"{m["preprocessing"]["empty"]}"; of an empty list "{m["preprocessing"]["nothing"]}".'
     else:
         yield "`reason` says why there is no number, and is empty where there is one."
         if levels := m.get("levels"):

@@ -41,20 +41,20 @@ def events_of(request):  # (time, number, event type, price, channel) each, in o
 """
 LISTS = """
 def answer(request):
-    events = events_of(request)
+    events, k = events_of(request), request.get("k") or manifest["k"]
     read = [e for e in events if e[1]{known}{types}]{newest}
     hidden = [e[1] for e in events if e[1]] if request.get("filter_seen", manifest["filter_seen"]) else []
     hidden += [number[item_id] for item_id in request.get("exclude") or () if item_id in number]
 {scored}
     listed = [{{"item_id": words["item_ids"][i - 1], "score": float(s)}} for i, s in zip(items, scores) if i > 0]
-    return {{"items": listed, "reason": "" if read else told["empty"]}}
+    return {{"items": listed, "reason": ("" if read else told["empty"]) if listed else told["nothing"]}}
 """
 DRAWN = """\
     feed = {{"history": np.array([[e[1] for e in read] or [0]], np.int64),
             "event_type": np.array([[e[2] for e in read] or [0]], np.int64),
             "exclude": np.array([hidden or [0]], np.int64){others}}}
     items, scores = session.run(None, {{one.name: feed[one.name] for one in session.get_inputs()}})
-    items, scores = items[0][: manifest["k"]], scores[0][: manifest["k"]]"""
+    items, scores = items[0][:k], scores[0][:k]"""
 OTHERS = {
     "price": "[e[3] for e in read] or [0]",
     "channel": "[e[4] for e in read] or [0]",
@@ -67,7 +67,7 @@ SUMMED = """\
     item, kind, time = (np.array([e[n] or 0 for e in read], np.int64) for n in (1, 2, 0))
 {scores}
     items = np.setdiff1d(arrays["catalogue"], hidden)
-    items = items[np.argsort(-scores[items], kind="stable")][: manifest["k"]]
+    items = items[np.argsort(-scores[items], kind="stable")][:k]
     scores = scores[items]"""
 AGED = """\
     weight = arrays["weight_of_type"][kind]
