@@ -12,6 +12,7 @@ import pytest
 
 from customers.toyshop import CUTOFFS, toy_shop
 from shopkeeper.customers.base import Cohort, Predictions
+from shopkeeper.customers.bg_nbd import BGNBDModel
 from shopkeeper.customers.blend import Blend, weigh
 from shopkeeper.customers.build_cohort import as_it_is, build_cohort
 from shopkeeper.customers.state import with_blanks
@@ -190,6 +191,23 @@ def test_a_member_that_is_blank_for_few_stays(shop: Prepared):
     kept = blend._heard(said_nK)
     assert list(blend.members) == ["a", "c"]
     assert np.isnan(kept).sum(axis=0).tolist() == [10, 1]
+
+
+def test_a_member_that_reads_the_whole_log_is_fitted_once(shop: Prepared, monkeypatch: pytest.MonkeyPatch):
+    train, fits = build_cohort(shop, CUTOFFS[:2], 60, 90), []
+    plain, fit_bg_nbd = fitted(shop, train, None, logistic=LOGISTIC, bg_nbd=BTYD), BGNBDModel.fitted_on
+
+    def counted(*told: Any) -> Any:
+        fits.append(len(told[0]))
+        return fit_bg_nbd(*told)
+
+    monkeypatch.setattr(BGNBDModel, "fitted_on", staticmethod(counted))
+    assert fitted(shop, train, None, logistic=LOGISTIC, bg_nbd=BTYD).weight.tolist() == plain.weight.tolist()
+    assert len(fits) == 1
+    monkeypatch.setattr(BGNBDModel, "about", replace(BGNBDModel.about, labelled=True))
+    each = fitted(shop, train, None, logistic=LOGISTIC, bg_nbd=BTYD)
+    assert len(fits) == 1 + 4
+    assert each.weight.tolist() == plain.weight.tolist()  # nothing of the rows was read
 
 
 def test_a_member_that_is_none_is_refused(tmp_path: Path):

@@ -51,7 +51,7 @@ class BGNBDModel:
         calibrate: whether what it says is made true on the later cohort, where there is one.
     """
 
-    about = About(answers=PROBABILITIES, also=(COUNTS, AMOUNTS, DAYS), needs=("features", "dataset"))
+    about = About(answers=PROBABILITIES, also=(COUNTS, AMOUNTS, DAYS), needs=("features", "dataset"), labelled=False)
     name = "bg_nbd"
     process = processes.BG_NBD
     fitted_on: Callable[..., Any] = staticmethod(btyd.fit_bg_nbd)

@@ -136,7 +136,9 @@ class Blend:
         else:
             label, said_nK = labels_of(train), np.empty((len(train), len(names)))
             for some, others in folds_by_customer(train.customer, fit.seed, self.folds):
-                fold = {name: self._fitted(name, rows_of(train, some), fit) for name in names}
+                rows = rows_of(train, some)
+                fold = {name: self._fitted(name, rows, fit) for name in names if not self._same(name, train, rows)}
+                fold = {name: fold.get(name, self.members[name]) for name in names}
                 if blank := [name for name, model in fold.items() if model.untrainable]:
                     self.untrainable = f"{blank[0]}: too few rows for {self.folds} folds of customers"
                     return learned
@@ -265,6 +267,10 @@ class Blend:
             del self.members[name]
             said_nK = np.delete(said_nK, k, axis=1)
         return said_nK
+
+    def _same(self, name: str, train: Cohort, rows: Cohort) -> bool:
+        """Whether a member fitted on some of the rows is the one fitted on all: it reads the log until both end."""
+        return not self.members[name].about.labelled and bool(rows.cutoff.max() == train.cutoff.max())
 
     def _fitted(self, name: str, train: Cohort, fit: Fit) -> Any:
         model = make(self.settings[name])

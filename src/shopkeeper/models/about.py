@@ -49,6 +49,8 @@ class About:
         False  # whether one answers of sessions from histories that end with the event after which is asked
     )
     further: bool = False  # whether a customer model learns further tasks at once, from `Cohort.further`
+    # whether a customer model learns from the labels of its training rows; if not, from the whole log until they end
+    labelled: bool = True
     reads_instant: bool = False  # reads Requests.instant: stands on its own leaderboard
     chooses: bool = False  # a customer model's `choose(cohort)` keeps the candidate that validation bears out
     resumes: bool = False  # trains in epochs and keeps checkpoints in Fit.folder
