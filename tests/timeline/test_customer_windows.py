@@ -56,6 +56,21 @@ def test_a_gap_moves_the_earlier_cutoffs_away_from_the_windows():
     assert w.test - w.calibration == 70 * DAY
 
 
+def test_nobody_is_asked_at_the_very_first_event_where_no_history_is_wanted():
+    first = instant("2009-12-01", "first")
+    w = customer_windows(CustomerSpec(10), first, first + 40 * DAY)
+    assert [(t - first) // DAY for t in (*w.train, w.calibration, w.test)] == [10, 20, 30]
+
+
+def test_windows_that_overlap_roll_on_to_the_calibration_cutoff_and_each_is_there_once():
+    first = instant("2009-12-01", "first")
+    w = customer_windows(CustomerSpec(10, step_days=5), first, first + 40 * DAY)
+    assert [(t - first) // DAY for t in w.train] == [5, 10]
+    assert [(t - first) // DAY for t in w.rolling] == [5, 10, 15, 20]
+    w = customer_windows(CustomerSpec(10, step_days=4), first, first + 40 * DAY)
+    assert [(t - first) // DAY for t in w.rolling] == [2, 6, 10, 12, 16, 20]
+
+
 def test_a_window_beyond_the_log_is_refused():
     with pytest.raises(UserError, match="ends after the log is complete"):
         customer_windows(CustomerSpec(90, test="2010-11-01"), FIRST, LAST)

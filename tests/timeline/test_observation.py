@@ -66,6 +66,18 @@ def test_a_last_day_that_was_cut_off_is_a_sliver(hours, sliver):
     assert found["tail"] is None
 
 
+@pytest.mark.parametrize(("last", "sliver"), [(19, True), (20, False)])
+def test_a_last_day_with_a_quarter_of_the_weekday_before_is_whole(last, sliver):
+    n = np.append(np.full(59, 80), last)
+    found = observe(START + np.repeat(np.arange(60), n) * DAY)
+    assert found["sliver"] == (START + 59 * DAY if sliver else None)
+
+
+def test_a_last_day_is_set_beside_the_weekday_of_the_last_four_weeks_alone():
+    n = np.append(np.repeat([400, 100], [90, 29]), 30)  # a shop that has lost most of its customers a month ago
+    assert observe(START + np.repeat(np.arange(120), n) * DAY)["sliver"] is None
+
+
 def test_dates_without_hours_are_no_sliver():
     ts = log(60, 400)
     assert observe(ts - ts % DAY)["sliver"] is None

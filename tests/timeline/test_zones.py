@@ -43,6 +43,17 @@ def test_a_midnight_that_the_clocks_skip_is_the_instant_at_which_they_do():
     assert iso(floor_day(at("2017-03-26T10:00"), "Asia/Beirut")) == "2017-03-25T22:00:00Z"
 
 
+def test_of_an_hour_that_the_clocks_show_twice_the_first_is_meant():
+    shown = at("2023-10-29T02:30")  # as if it were UTC: what the clocks show
+    assert iso(instant_of(shown, "Europe/Berlin")) == "2023-10-29T00:30:00Z"
+
+
+def test_clocks_show_the_new_hour_from_the_very_instant_of_a_change():
+    changes = np.array([at("2023-03-26T01:00") - 1, at("2023-03-26T01:00"), at("2023-10-29T01:00")])
+    shown = [iso(t) for t in local(changes, "Europe/Berlin")]
+    assert shown == ["2023-03-26T01:59:59.999999Z", "2023-03-26T03:00:00Z", "2023-10-29T02:00:00Z"]
+
+
 def test_days_are_counted_on_the_clock():
     assert iso(add_days(at("2023-03-11T08:00"), 2, COAST)) == "2023-03-13T07:00:00Z"  # summer time since the 12th
     assert add_days(at("2023-03-11T08:00"), 2) == at("2023-03-13T08:00")
