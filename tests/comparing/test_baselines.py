@@ -9,7 +9,7 @@ import pytest
 
 from house import House, small_shop
 from shopkeeper.evaluation.table import metadata_of
-from shopkeeper.pipeline.evaluate import _strongest_baseline
+from shopkeeper.pipeline.comparing.section import strongest_baseline
 from shopkeeper.pipeline.runs import RunFolder, open_run
 
 HERE = ("dataset=shop", "split=temporal")
@@ -60,9 +60,9 @@ def test_the_strongest_baseline_on_validation_is_what_others_are_set_beside(hous
     value = {name: run.metrics["validation"]["ndcg@10"]["value"] for name, run in added.items()}
     best = max(value, key=lambda name: value[name])
     cfg = house.config("evaluate", *HERE)
-    assert _strongest_baseline(cfg, added, "ndcg@10", lower=False) == best
-    assert _strongest_baseline(cfg, added, "ndcg@10", lower=True) == min(value, key=lambda name: value[name])
+    assert strongest_baseline(cfg, added, "ndcg@10", lower=False) == best
+    assert strongest_baseline(cfg, added, "ndcg@10", lower=True) == min(value, key=lambda name: value[name])
     named = house.config("evaluate", *HERE, "report.baseline=popularity")
-    assert _strongest_baseline(named, added, "ndcg@10", lower=False) is None
+    assert strongest_baseline(named, added, "ndcg@10", lower=False) is None
     strangers: dict[str, RunFolder] = {"item_knn": open_run("runs/shop/next_item/temporal/item_knn")}
-    assert _strongest_baseline(cfg, strangers, "ndcg@10", lower=False) is None
+    assert strongest_baseline(cfg, strangers, "ndcg@10", lower=False) is None

@@ -141,7 +141,7 @@ def no_work(monkeypatch: pytest.MonkeyPatch) -> None:
     def work(*_: object, **__: object) -> None:
         pytest.fail("the work began")
 
-    for name in ("train.learn", "train.tracking.start", "evaluate.form_of", "evaluate._section",
+    for name in ("train.learn", "train.tracking.start", "evaluate.form_of", "evaluate.section_of",
                  "export.context.prepared_of"):  # fmt: skip
         monkeypatch.setattr(f"shopkeeper.pipeline.{name}", work)
     monkeypatch.setattr("shopkeeper.arrange.prepare.prepare_dataset", work)

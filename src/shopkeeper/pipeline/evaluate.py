@@ -6,7 +6,6 @@ Which files there are and what each holds is declared in `layout.py`.
 from __future__ import annotations
 
 import logging
-import math
 import shlex
 import tempfile
 from collections.abc import Mapping, Sequence
@@ -20,21 +19,21 @@ from omegaconf import DictConfig
 
 from shopkeeper import tracking
 from shopkeeper.errors import UserError
-from shopkeeper.evaluation.table import oracle_of
 from shopkeeper.files import atomic_folder, read_json, sha256_tree, write_json
 from shopkeeper.folders import Unlike, check_target
 from shopkeeper.hashing import sealed
 from shopkeeper.pipeline import context, show
 from shopkeeper.pipeline.comparing.addresses import addresses
 from shopkeeper.pipeline.comparing.baselines import copy_baseline, numbered
-from shopkeeper.pipeline.comparing.choose import ahead, meant
-from shopkeeper.pipeline.comparing.commands import about_the_same, evaluate_again, export_best
+from shopkeeper.pipeline.comparing.choose import meant
+from shopkeeper.pipeline.comparing.commands import export_best
 from shopkeeper.pipeline.comparing.earlier import FILE, decided
 from shopkeeper.pipeline.comparing.leaderboard import as_text, write_csv, write_metrics
 from shopkeeper.pipeline.comparing.plotted import write_plots
+from shopkeeper.pipeline.comparing.section import section_of
 from shopkeeper.pipeline.forms import form_of
-from shopkeeper.pipeline.runs import RunFolder, distinct_names, open_run, say_contradictions
-from shopkeeper.pipeline.shell.terminal import columns, program
+from shopkeeper.pipeline.runs import RunFolder, open_run, say_contradictions
+from shopkeeper.pipeline.shell.terminal import columns
 from shopkeeper.pipeline.told import Evaluate, but, settings
 from shopkeeper.tasks.base import REQUESTS
 
@@ -117,7 +116,7 @@ def _evaluated(cfg: Evaluate, runs: Sequence[RunFolder], out: Path) -> tuple[Pat
             more = form_of(some[0].about, some[0].told.dataset).added_runs(cfg, some, Path(place))
             some[:] = more if cfg.placement is not None else [*some, *more]  # a placement asks other requests
             added += more
-        sections = {task: _section(cfg, task, some) for task, some in sorted(by_task.items(), reverse=True)}
+        sections = {task: section_of(cfg, task, some) for task, some in sorted(by_task.items(), reverse=True)}
         there = {run.path: _moved(run, out).path for run in added}
         for section in sections.values():
             if (path := section["runs"].get(section["leader"])) is not None:
@@ -196,137 +195,6 @@ def _track(section: Mapping[str, Any], board: Any, out: Path, pages: tracking.Pa
 def _moved(run: RunFolder, out: Path) -> RunFolder:
     """A baseline's run as it lies in the finished report."""
     return replace(run, path=out / ADDED / run.path.name)
-
-
-def _section(cfg: Evaluate, task: str, runs: Sequence[RunFolder]) -> dict[str, Any]:
-    """Everything about one task: tables by model, metrics, comparisons on the headline metric, sanity checks."""
-    from shopkeeper.evaluation.aggregates import compare
-    from shopkeeper.evaluation.alarms.oracle_alarm import oracle_alarms
-    from shopkeeper.evaluation.money import compare_money, money_metric
-    from shopkeeper.pipeline.comparing.now import said_now
-
-    headline = str(runs[0].config["task"]["headline"])
-    lower = runs[0].config["task"].get("direction") == "minimize"
-    by_name = dict(zip(distinct_names(runs), runs, strict=True))
-    prepared = context.prepared_of(runs[0].manifest)
-    for run in runs[1:]:
-        if run.manifest["dataset_fingerprint"] != prepared.fingerprint:
-            raise UserError(
-                f"{run.path} was trained on other data than {runs[0].path} (fingerprints differ); train both on "
-                f"one dataset"
-            )
-    tables = {name: run.table("test") for name, run in by_name.items()}
-    metrics = {name: _metrics(cfg, run, tables[name]) for name, run in by_name.items()}
-    form = form_of(runs[0].about, runs[0].told.dataset)
-    for name, run in by_name.items():
-        if headline not in metrics[name]["test"]:
-            undefined = form.without_headline(run, runs[0], headline, tables[name])
-            metrics[name] = {**metrics[name], "test": {**metrics[name]["test"], headline: undefined}}
-    e = cfg.evaluation
-    options: dict[str, Any] = {k: getattr(e, k) for k in ("confidence", "resamples", "smallest_effect")}
-    options["test"] = cfg.report.test
-    tables, split = form.sliced(by_name, tables, prepared)
-    if cfg.segments is not None:
-        from shopkeeper.evaluation.rows.segments import with_segments
-
-        tables = {name: with_segments(table, cfg.segments) for name, table in tables.items()}
-    found = compare(tables, [headline, *runs[0].about.aggregates], **options)
-    money = money_metric(tables, runs[0].about.money, int(headline.partition("@")[2] or e.k[0]))
-    found += compare_money(tables, money, **options) if money else []
-    figures = {name: metrics[name]["test"] for name in by_name}
-    sanity = form.sanity(cfg, by_name, tables, headline, split, found, figures)
-    alarms = oracle_alarms(tables, headline) or [str(a) for run in runs if (a := run.manifest.get("alarm"))]
-    for alarm in alarms:
-        log.warning("alarm: %s", alarm)
-    sanity["alarms"] = alarms
-    baseline = _strongest_baseline(cfg, by_name, headline, lower)
-    order = _best_first({n: metrics[n]["test"][headline]["value"] for n in by_name}, sanity["seeds"], lower)
-    about, place = runs[0].about, cfg.placement
-    if place is not None and place.question:
-        about = replace(about, words=replace(about.words, question=place.question))
-    leader = next((n for n in order if not oracle_of(tables[n]) and metrics[n]["test"][headline]["value"]), None)
-    return {
-        "task": task,
-        "about": about,
-        "money": money,
-        "now": None
-        if leader is None or not cfg.report.now
-        else said_now(by_name[leader], tables[leader], e.confidence),
-        "leader": leader,
-        "ahead": ahead(
-            {n: run for n, run in by_name.items() if run.manifest.get("mlflow_run") and not oracle_of(tables[n])}
-        ),
-        "placement": None if place is None else place.name,
-        "headline": headline,
-        "baseline": baseline,
-        "lower_is_better": lower,
-        "names": order,
-        "runs": {name: run.path for name, run in by_name.items()},
-        "configs": {name: run.config for name, run in by_name.items()},
-        "manifests": {name: run.manifest for name, run in by_name.items()},
-        "metrics": {name: metrics[name] for name in order},
-        "tables": tables,
-        "comparisons": [c.as_dict() for c in found],
-        "leaderboard": {n: {m: v["value"] for m, v in metrics[n]["test"].items()} for n in order},
-        "sanity": sanity,
-        "command": evaluate_again(cfg),
-        "others": {"score": program("score")} | {v: about_the_same(cfg, v) for v in ("audience", "segments")},
-        "prepared": prepared,
-        "split": split,
-        "confidence": e.confidence,
-        "intervals": cfg.report.intervals,
-        "test": options["test"],
-    }
-
-
-def _strongest_baseline(cfg: Evaluate, runs: Mapping[str, RunFolder], headline: str, lower: bool) -> str | None:
-    """The baseline that others are set beside: of those that are always in the table, the best one on validation.
-
-    None: what the settings name, or the task; also where validation says nothing.
-    """
-    if cfg.report.baseline or next(iter(runs.values())).about.asks != REQUESTS:
-        return None
-    known = {m.name for m in (*cfg.report.baselines.values(), *cfg.report.shop_baselines.values())}
-    found = {
-        run.metrics["model"]: value
-        for run in runs.values()
-        if run.metrics["model"] in known
-        and (value := run.metrics.get("validation", {}).get(headline, {}).get("value")) is not None
-    }
-    return (min if lower else max)(found, key=lambda name: found[name]) if found else None
-
-
-def _best_first(value: Mapping[str, float | None], seeds: Mapping[str, Any], lower: bool) -> list[str]:
-    """Names by the mean over a model's seeds, then by seed: a lucky seed neither leads nor speaks for its model."""
-    several = {run: found for found in seeds.values() for run in found["runs"]}
-
-    def key(name: str) -> tuple[float, int]:
-        of = several.get(name)
-        mean = of["mean"] if of else value[name]
-        if mean is None:  # not defined for anybody
-            return math.inf, 0
-        return (mean if lower else -mean), (of["runs"].index(name) if of else 0)
-
-    return sorted(value, key=key)
-
-
-def _metrics(cfg: Evaluate, run: RunFolder, table: pa.Table) -> dict[str, Any]:
-    """A run's `metrics.json`; its figures on test are made again where other intervals are asked for now."""
-    from shopkeeper.evaluation.profit import Profit
-    from shopkeeper.evaluation.table import summarise
-
-    e, method = cfg.evaluation, cfg.report.intervals
-    then = run.config.get("evaluation") or {}
-    known = dict(run.metrics["test"])
-    if "profit" not in run.metrics:  # of an older run: a profit from nobody's values
-        known.pop("emp", None)
-    if method == "percentile" and all(
-        then.get(k, own) == own for k, own in {"confidence": e.confidence, "resamples": e.resamples}.items()
-    ):
-        return {**run.metrics, "test": known}
-    profit = Profit.of(run.metrics.get("profit"), run.metrics["dataset"])
-    test = summarise(table, method=method, profit=profit, confidence=e.confidence, resamples=e.resamples)
-    return {**run.metrics, "test": known | test}
 
 
 def _together(tables: Mapping[str, pa.Table]) -> pa.Table:
