@@ -79,65 +79,15 @@ def protocol_rows(sections: Sections, tasks: Sequence[str]) -> list[tuple[str, s
     """How the figures came about, exactly enough to repeat them."""
     rows: list[tuple[str, str]] = []
     section = sections[tasks[0]]
-    prepared, split = section["prepared"], section.get("split")
-    config = _config(section, "dataset")
+    prepared, config = section["prepared"], _config(section, "dataset")
     for key, name in (("source", "Source"), ("licence", "Licence")):
         if value := prepared.manifest.get(key) or config.get(key):
             rows.append((name, str(value)))
-    if split is not None:
-        timeline: Mapping[str, Any] = split.timeline
-        spec = timeline.get("spec") or {}
-        meta = metadata_of(section["tables"][section["names"][0]])
-        rows.append(("Split", f"{timeline.get('name', split.name)} ({split.name})"))
-        meaning = {
-            "published": "published: catalogue, ids and k-core come from the whole log, as papers do",
-            "strict": "strict: nothing from after the cutoff enters training, catalogue or filters",
-        }
-        rows.append(("Protocol", meaning.get(split.protocol, split.protocol)))
-        cutoffs = timeline.get("cutoffs") or {}
-        for name in sorted(cutoffs, key=lambda n: _micros(cutoffs[n])):
-            rows.append((f"Cutoff: {name}", _instant(cutoffs[name], prepared.zone)))
-        if "n_training_events" in timeline:
-            n_users = timeline.get("n_training_users", 0)
-            anew = "; for test trained anew on all until its cutoff" if meta.get("refit") else ""
-            rows.append(("Training", f"{timeline['n_training_events']:,} events of {n_users:,} customers{anew}"))
-        requests, targets = timeline.get("n_requests") or {}, timeline.get("n_targets") or {}
-        if "test" in requests:
-            rows.append(("Test", f"{requests['test']:,} requests with {targets.get('test', 0):,} targets"))
-        if events := spec.get("target_events"):
-            rows.append(("Targets", f"{', '.join(events)}; the lines of one order are one step"))
-        source = (timeline.get("catalogue") or {}).get("from")
-        n_items = meta.get("n_catalogue", len(split.catalogue))
-        rows.append(
-            ("Ranked", f"all {n_items:,} items of the catalogue{f', from {source}' if source else ''}; no sampling")
-        )
-        seen = "left out of the lists" if meta.get("filter_seen") else "may be recommended again"
-        rows.append(("Items seen before", seen))
-        rows.append(("Ties", f"counted as “{meta.get('ties', 'expected')}”"))
+    if section.get("split") is not None:
+        rows += _split_rows(section)
     for task in tasks:
-        windows = sections[task]["metrics"][sections[task]["names"][0]].get("windows") or {}
-        for part in ("train", "calibration", "test"):
-            listed = windows.get(part) or []
-            listed = [_instant(t, prepared.zone) for t in ([listed] if isinstance(listed, str) else listed)]
-            if listed:
-                several = (
-                    f"{len(listed)} cutoffs, {listed[0]} to {listed[-1]}" if len(listed) > 2 else ", ".join(listed)
-                )
-                rows.append((f"{task.replace('_', ' ').capitalize()}: {part}", several))
-        for key in ("horizon_days", "active_days"):
-            if windows.get(key) is not None:
-                rows.append((f"{task.replace('_', ' ').capitalize()}: {key.replace('_', ' ')}", f"{windows[key]:g}"))
-        for said in _distinct(m.get("divided") for m in sections[task]["metrics"].values()):
-            rows.append((f"{task.replace('_', ' ').capitalize()}: customers", str(said)))
-        for said in _distinct(m.get("profit") for m in sections[task]["metrics"].values()):
-            rows.append(("Expected maximum profit", profit_in_words(said)))
-    level, kind = f"{100 * section.get('confidence', 0.95):g} %", section.get("intervals", "percentile")
-    kind = {"bca": "bias-corrected and accelerated (BCa)"}.get(kind, kind)
-    text = f"{level}, {kind} bootstrap over customers (all requests of a customer are drawn together)"
-    rows.append(("Intervals", text))
-    method = METHOD[section.get("test", "randomisation")]
-    text = f"paired by request; {method}: intervals and p-values adjusted together, per task and for all its slices"
-    rows.append(("Comparisons", text))
+        rows += _window_rows(task, sections[task], prepared.zone)
+    rows += _judged_rows(section)
     for name, metrics in ((name, m) for s in sections.values() for name, m in s["metrics"].items()):
         if auto := metrics.get("auto"):
             rows.append((f"Chosen by the data: {name}", parts_in_words(auto)))
@@ -153,6 +103,73 @@ def protocol_rows(sections: Sections, tasks: Sequence[str]) -> list[tuple[str, s
     if commits:
         rows.append(("Git commit", ", ".join(commits)))
     return rows
+
+
+def _split_rows(section: Mapping[str, Any]) -> list[tuple[str, str]]:
+    """How a recommender's requests were divided, and what they were ranked among."""
+    prepared, split = section["prepared"], section["split"]
+    timeline: Mapping[str, Any] = split.timeline
+    spec = timeline.get("spec") or {}
+    meta = metadata_of(section["tables"][section["names"][0]])
+    meaning = {
+        "published": "published: catalogue, ids and k-core come from the whole log, as papers do",
+        "strict": "strict: nothing from after the cutoff enters training, catalogue or filters",
+    }
+    rows = [
+        ("Split", f"{timeline.get('name', split.name)} ({split.name})"),
+        ("Protocol", meaning.get(split.protocol, split.protocol)),
+    ]
+    cutoffs = timeline.get("cutoffs") or {}
+    for name in sorted(cutoffs, key=lambda n: _micros(cutoffs[n])):
+        rows.append((f"Cutoff: {name}", _instant(cutoffs[name], prepared.zone)))
+    if "n_training_events" in timeline:
+        n_users = timeline.get("n_training_users", 0)
+        anew = "; for test trained anew on all until its cutoff" if meta.get("refit") else ""
+        rows.append(("Training", f"{timeline['n_training_events']:,} events of {n_users:,} customers{anew}"))
+    requests, targets = timeline.get("n_requests") or {}, timeline.get("n_targets") or {}
+    if "test" in requests:
+        rows.append(("Test", f"{requests['test']:,} requests with {targets.get('test', 0):,} targets"))
+    if events := spec.get("target_events"):
+        rows.append(("Targets", f"{', '.join(events)}; the lines of one order are one step"))
+    source = (timeline.get("catalogue") or {}).get("from")
+    n_items = meta.get("n_catalogue", len(split.catalogue))
+    rows.append(
+        ("Ranked", f"all {n_items:,} items of the catalogue{f', from {source}' if source else ''}; no sampling")
+    )
+    seen = "left out of the lists" if meta.get("filter_seen") else "may be recommended again"
+    rows.append(("Items seen before", seen))
+    rows.append(("Ties", f"counted as “{meta.get('ties', 'expected')}”"))
+    return rows
+
+
+def _window_rows(task: str, section: Mapping[str, Any], zone: str) -> list[tuple[str, str]]:
+    """The windows of a task about customers, whom it was divided into and what a profit is made of."""
+    rows: list[tuple[str, str]] = []
+    name, metrics = task.replace("_", " ").capitalize(), section["metrics"]
+    windows = metrics[section["names"][0]].get("windows") or {}
+    for part in ("train", "calibration", "test"):
+        listed = windows.get(part) or []
+        listed = [_instant(t, zone) for t in ([listed] if isinstance(listed, str) else listed)]
+        if listed:
+            several = f"{len(listed)} cutoffs, {listed[0]} to {listed[-1]}" if len(listed) > 2 else ", ".join(listed)
+            rows.append((f"{name}: {part}", several))
+    for key in ("horizon_days", "active_days"):
+        if windows.get(key) is not None:
+            rows.append((f"{name}: {key.replace('_', ' ')}", f"{windows[key]:g}"))
+    rows += [(f"{name}: customers", str(said)) for said in _distinct(m.get("divided") for m in metrics.values())]
+    for said in _distinct(m.get("profit") for m in metrics.values()):
+        rows.append(("Expected maximum profit", profit_in_words(said)))
+    return rows
+
+
+def _judged_rows(section: Mapping[str, Any]) -> list[tuple[str, str]]:
+    """How intervals and comparisons were made."""
+    level, kind = f"{100 * section.get('confidence', 0.95):g} %", section.get("intervals", "percentile")
+    kind = {"bca": "bias-corrected and accelerated (BCa)"}.get(kind, kind)
+    method = METHOD[section.get("test", "randomisation")]
+    drawn = f"{level}, {kind} bootstrap over customers (all requests of a customer are drawn together)"
+    judged = f"paired by request; {method}: intervals and p-values adjusted together, per task and for all its slices"
+    return [("Intervals", drawn), ("Comparisons", judged)]
 
 
 def profit_in_words(said: Mapping[str, Any]) -> str:
