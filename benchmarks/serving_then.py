@@ -5,7 +5,7 @@
                                           `one N` or `batch N`: milliseconds of the processor that each of N takes
 
 SHAPE is JSON: items, width, length. It runs in a process of its own, in which `shopkeeper` is the commit's source, and
-in whose path lies its `tests/tiny.py`. The model is that of `serving.made`, the requests are `serving.requests`'.
+in whose path lies its `tests/tiny.py`. The model is that of `_bundles.made`, the requests are `serving.requests`'.
 """
 
 from __future__ import annotations

@@ -227,6 +227,19 @@ def test_every_file_that_the_recipes_name_is_there():
     assert sorted(n for n in named - of_ones_own if not (root / n).exists() and not (SOURCE / n).exists()) == []
 
 
+def test_every_file_that_a_docstring_or_a_comment_names_is_there():
+    root = SOURCE.parents[1]
+    files = [path for place in (SOURCE, root / "tests", root / "benchmarks") for path in place.rglob("*.py")]
+    there = {path.relative_to(root).as_posix() for path in [*files, *root.glob("*.py"), *(root / "docs").rglob("*.py")]}
+    ends = {name[at:] for name in there for at in [0, *(i + 1 for i, sign in enumerate(name) if sign == "/")]}
+    wrong = []
+    for path in files:
+        names = r"(?<![\w/])(?:tests|benchmarks)/[\w/]+\.py" + (r"|(?<=`)[\w/]+\.py(?=`)" if path in FILES else "")
+        named = re.findall(names, path.read_text(encoding="utf-8"))
+        wrong += [f"{path.relative_to(root)} names {name}" for name in named if name not in ends]
+    assert wrong == []
+
+
 def test_no_circle_is_left_in_any_room_those_of_imports_in_functions_neither():
     files = {".".join(("shopkeeper", *p.relative_to(SOURCE).with_suffix("").parts)).removesuffix(".__init__"): p
              for p in FILES}  # fmt: skip

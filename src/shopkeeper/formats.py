@@ -1,7 +1,7 @@
 """How the files that this project writes are declared: folder by folder, field by field, beside the code that writes.
 
-`python -m shopkeeper formats` prints the declarations as `docs/formats.md`; `tests/test_formats.py` holds them against
-really written folders. A declaration is text in columns that two blanks or more separate:
+`python -m shopkeeper formats` prints the declarations as `docs/formats.md`; `tests/pipeline/test_formats.py` holds them
+against really written folders. A declaration is text in columns that two blanks or more separate:
 
     name        kind              meaning
     returns?    int64             a ? marks what is not always there

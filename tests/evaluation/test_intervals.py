@@ -76,7 +76,7 @@ def test_intervals_cover_the_truth_about_as_often_as_they_say(method):
         value = (rng.random(times.sum()) < np.repeat(chance, times)).astype(float)
         i = mean_interval(value, np.repeat(np.arange(150), times), resamples=300, method=method, seed=experiment)
         hits += i.low[0] <= 0.25 <= i.high[0]
-    assert 0.90 <= hits / 300 <= 0.985  # the long form, with 2,000 experiments, is benchmarks/statistics.py
+    assert 0.90 <= hits / 300 <= 0.985  # the long form, with 2,000 experiments, is benchmarks/error_rates.py
 
 
 def test_an_unknown_method_names_the_nearest():

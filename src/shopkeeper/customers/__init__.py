@@ -1,1 +1,1 @@
-"""One file per churn / propensity / value model; all follow the contract in `cohort.py`."""
+"""One file per churn / propensity / value model; all follow the contract in `base.py`."""

@@ -17,7 +17,7 @@ from shopkeeper.hashing import hash_file, state_of
 from shopkeeper.ingest.dataset import DatasetConfig, parse
 
 log = logging.getLogger(__name__)
-RULES = ("erasure", "identity", "consent")  # with a `file`; see `consent_rules`
+RULES = ("erasure", "identity", "consent")  # with a `file`; see `people/rules.py`
 WORST_SHOWN = 3
 
 

@@ -111,7 +111,7 @@ def _asked(cfg: Evaluate, run: RunFolder, place: Placement) -> Split:
 
 
 def _real_users(cfg: Evaluate, prepared: Prepared) -> Callable[[], pa.Array] | None:
-    """As `pipeline.prepare.real_users`: the target hash is over ids before pseudonyms."""
+    """As `preparing.split.real_users`: the target hash is over ids before pseudonyms."""
     if "pseudonyms" not in (prepared.manifest.get("changes") or {}):
         return None
 
