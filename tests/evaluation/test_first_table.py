@@ -90,6 +90,32 @@ def test_what_the_data_do_not_have_is_not_there(tmp_path: Path) -> None:
     assert "revenue@2" in first_table(shop(tmp_path / "priced", price=[[1.0] * 4] * n), filter_seen=True)
 
 
+@pytest.mark.parametrize(("in_carts", "said"), [(9, True), (3, False)])
+def test_where_most_of_what_was_taken_stood_in_carts_a_high_figure_is_told_what_it_is(
+    tmp_path: Path, in_carts: int, said: bool
+) -> None:
+    histories = [[3, 4, 3 if n < in_carts else 5, 1] for n in range(10)]  # the third is asked for
+    kinds = [["add_to_cart", "purchase", "purchase", "purchase"]] * 10
+    split = tiny_prepared(tmp_path / "t", histories, event_types=kinds)[1]
+    text = " ".join(first_table(split).split())
+    assert f"; {10 * in_carts} % (" in text
+    assert " stood in the cart." in text
+    assert ("A list that repeats the cart is right about these; split=temporal split.targets=all asks" in text) is said
+    assert "cart" not in first_table(split, filter_seen=True)  # lists leave out what stands in the cart
+    assert "cart" not in first_table(shop(tmp_path / "none"))
+
+
+def test_what_was_bought_or_taken_out_since_stands_in_the_cart_no_more(tmp_path: Path) -> None:
+    kept = (["add_to_cart", "view", "purchase", "purchase"], 1.0)
+    again = (["purchase", "add_to_cart", "purchase", "purchase"], 1.0)
+    bought = (["add_to_cart", "purchase", "purchase", "purchase"], 0.0)
+    out = (["add_to_cart", "remove_from_cart", "purchase", "purchase"], 0.0)
+    kinds, share = zip(kept, again, bought, out, strict=True)
+    split = tiny_prepared(tmp_path / "t", [[3, 3, 3, 1]] * 4, event_types=list(kinds), n_items=5)[1]
+    table = evaluate_requests(Always(1), split, "validation", k=(2,)).sort_by("user_id")
+    assert table["in_cart"].to_pylist() == list(share)
+
+
 @pytest.mark.parametrize("part", ["validation", "test"])
 def test_a_basket_is_the_different_items_of_the_order_that_is_asked_for(tmp_path: Path, part: str) -> None:
     histories = [[1, 2, 3, 4, 5]] * 4

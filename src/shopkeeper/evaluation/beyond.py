@@ -7,7 +7,7 @@ may come back `repeat_share@k`, `ndcg_repeat@k` and `ndcg_explore@k` (which add 
 that a sale counts, else the margin; with a boolean item column `available` `unavailable@k`. Popularity and the obvious
 list of serendipity are counted on training rows.
 The same for every model, since it is about what was asked for: with orders `basket_size`, where seen items may come
-back `bought_before` (share of the targets).
+back `bought_before`, and there, where the log tells of carts, `in_cart` (shares of the targets).
 
 Shapes: B requests, N targets, V = n_items + 1, F categories.
 """
@@ -28,7 +28,10 @@ from shopkeeper.errors import UserError
 from shopkeeper.metrics import beyond_accuracy, commerce
 from shopkeeper.metrics.ranks import Flat, Hits
 from shopkeeper.metrics.sorted_keys import among
-from shopkeeper.schema import CATEGORY_COLUMNS, event_codes
+from shopkeeper.schema import CATEGORY_COLUMNS, EVENT_CODE, event_codes
+
+PUT_IN = EVENT_CODE["add_to_cart"]
+CART_EVENTS = (PUT_IN, EVENT_CODE["remove_from_cart"], EVENT_CODE["purchase"])
 
 
 @dataclass(frozen=True)
@@ -43,6 +46,7 @@ class Shop:
     available_V: np.ndarray | None
     target_codes: tuple[int, ...]
     filter_seen: bool
+    carts: bool  # whether the log tells what is put into carts, and something else is asked for
     priced: bool  # whether any target event tells its price: of views alone it is not known what was spent
 
     @classmethod
@@ -64,6 +68,7 @@ class Shop:
             _flags(prepared, "available"),
             codes,
             filter_seen,
+            PUT_IN not in codes and bool((prepared.events.event_type == PUT_IN).any()),
             _priced(prepared, codes),
         )
 
@@ -79,7 +84,7 @@ class Shop:
         if not self.filter_seen:
             offsets, rows = requests.flat(self.target_codes or None)
             bought = Flat(offsets, requests.events.item[rows])
-            again = self._again(targets, hits, bought)
+            again = self._among(targets, hits, np.sort(self._keys(bought)))
         found: dict[str, np.ndarray] = {}
         if (
             requests.events.order is not None and requests.barred is None and requests.candidates is None
@@ -87,6 +92,9 @@ class Shop:
             found["basket_size"] = commerce.basket_size(targets.offsets, requests.events.order[targets.row])
         if not self.filter_seen:
             found["bought_before"] = hits.per_request(hits.request, again.astype(np.float64)) / hits.n_relevant
+            if self.carts:
+                put = self._among(targets, hits, self._in_carts(requests))
+                found["in_cart"] = hits.per_request(hits.request, put.astype(np.float64)) / hits.n_relevant
         for cut in k:
             top = list_BK[:, :cut]
             found[f"novelty@{cut}"] = beyond_accuracy.novelty(top, self.popularity_V)
@@ -121,15 +129,26 @@ class Shop:
         np.maximum.at(highest, hits.source, np.nan_to_num(targets.price(requests.events)))
         return money, highest
 
-    def _again(self, targets: Targets, hits: Hits, bought: Flat) -> np.ndarray:
-        """Whether each distinct target was bought before, bool."""
+    def _keys(self, items: Flat) -> np.ndarray:
+        """One number for each request and item, int64."""
+        owner = np.repeat(np.arange(len(items.offsets) - 1, dtype=np.int64), np.diff(items.offsets))
+        return owner * len(self.popularity_V) + items.item
+
+    def _in_carts(self, requests: Requests) -> np.ndarray:
+        """Ascending keys of what stands in carts: put in, and since then neither bought nor taken out."""
+        offsets, rows = requests.flat(CART_EVENTS)
+        key = self._keys(Flat(offsets, requests.events.item[rows]))
+        order = np.argsort(key, kind="stable")
+        key, last = key[order], requests.events.event_type[rows][order]
+        newest = np.append(key[1:] != key[:-1], True)[: len(key)]
+        return key[newest & (last == PUT_IN)]
+
+    def _among(self, targets: Targets, hits: Hits, keys: np.ndarray) -> np.ndarray:
+        """Whether each distinct target is among these ascending keys, bool."""
         assert hits.source is not None
-        width = len(self.popularity_V)
-        owner = np.repeat(np.arange(len(targets), dtype=np.int64), np.diff(bought.offsets))
-        before = among(np.sort(owner * width + bought.item), targets.request * width + targets.item)
-        again = np.zeros(len(hits.better), bool)
-        again[hits.source] = before
-        return again
+        found = np.zeros(len(hits.better), bool)
+        found[hits.source] = among(keys, targets.request * len(self.popularity_V) + targets.item)
+        return found
 
     def _kept(self, requests: Requests, targets: Targets, hits: Hits) -> tuple[np.ndarray, np.ndarray] | None:
         """What the shop earns on each distinct target, all its lines, and on one unit of it; unknown counts 0.

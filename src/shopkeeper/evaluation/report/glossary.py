@@ -39,6 +39,7 @@ METRICS = {
     "unavailable": "Share of the first {k} that is out of stock.",
     "basket_size": "Items that were taken in one order.",
     "bought_before": "Share of what was taken that the customer had taken before.",
+    "in_cart": "Share of what was taken that stood in the customer's cart when it was asked for.",
     "log_loss": "How surprised the probabilities are by what happened: 0 is perfect, less is better.",
     "auroc": "Chance that one who did it has a higher probability than one who did not; 0.5 is chance.",
     "average_precision": "Mean share of those who did it among the highest probabilities; chance gives the base rate.",

@@ -16,6 +16,7 @@ OWN_NAMES = {
     "ndcg_explore": "explore half of NDCG",
     "basket_size": "basket size",
     "bought_before": "share taken before",
+    "in_cart": "share in the cart",
     "ece_if_calibrated": "ECE of perfect probabilities",
     "base_rate": "base rate",
     "lift_quality": "lift quality",
