@@ -106,6 +106,12 @@ def test_a_table_is_trained_compared_exported_and_scored(house: House):
     assert 0 < said["probability"] < 1
     with pytest.raises(UserError, match=r"row 0: there is no column 'month'\. Did you mean 'months'\?"):
         Bundle.load("exports/gone").answer([{"month": 3}])
+    bundle = Bundle.load("exports/gone")
+    strange = bundle.answer(
+        [{"months": 3, "plan": "weekly"}, {"months": 3, "plan": None}, {"months": 3, "plan": "yearly"}]
+    )
+    assert [one.unknown for one in strange] == [1, 1, 0]  # a plan that nobody had is not known, as none is not
+    assert bundle.seen["unknown_values"] == 2
     with pytest.raises(UserError, match="row 1: months is 'few', not a number; give one, or null"):
         Bundle.load("exports/gone").answer([{}, {"months": "few"}])
 

@@ -27,7 +27,7 @@ ANSWERS = Folder(
             probabilities?  list<double>  of pairs: how probable each is
             <task>?       double        of several heads: what each further task expects
             reason        string        why it is blank, or why the list is the same for all; else empty
-            unknown       int32         events of items, of a table columns, that the model does not know
+            unknown       int32         events of items, of a table values, that the model does not know
             """,
         ),
         file(

@@ -25,7 +25,7 @@ class Answer(NamedTuple):
     probability: float | None = None  # None where blank, and of a model that says something else
     reason: str = ""
     expected: float | None = None  # the mean of a count or of an amount; None where blank, and of any other model
-    unknown: int = 0  # events of the history whose item the model does not know; of a table: columns not known
+    unknown: int = 0  # events of the history whose item the model does not know; of a table: values not known
     quantiles: list[float] | None = None  # of a wait: days, at the manifest's `levels`; None where blank
     further: Mapping[str, float | None] | None = None  # of several heads: what further tasks expect; None where blank
     says: str = "probability"  # or `expected`, or `pairs`: what a blank stands for

@@ -2,7 +2,8 @@
 
     Bundle.load("exports/leaving").answer([{"tenure": 3, "Contract": "Month-to-month"}])
 
-A column that a row leaves out, or that is null or blank, is not known; what the model makes of that it has learnt.
+A column that a row leaves out, or that is null or blank, is not known; what the model makes of that it has learnt. An
+answer says how many of a row's values are not known, a category's among them that hardly any training row had.
 
 Shapes: n rows, F features.
 """
@@ -12,6 +13,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -71,13 +73,26 @@ class TableModel:
         for name, _ in self.encoding.categories:
             columns[name] = np.array([self._text(row.get(name)) for row in rows], object)
         seen["requests"] += len(rows)
-        unknown = [sum(self._text(value) is None for value in row.values()) for row in rows]
+        unknown = [sum(self._is_unknown(name, value) for name, value in row.items()) for row in rows]
         seen["unknown_values"] += sum(unknown)
         raw_n = PROBABILITY_SCORERS[self.manifest["scorer"]](self.encoding.features(columns), self.arrays)
         calibrator = self.manifest["calibrator"]
         raw_n = raw_n if calibrator is None else calibrated(raw_n, calibrator)
         said = zip(raw_n.tolist(), unknown, strict=True)
         return [Answer.of_customer(value, "", self.manifest["answers"], strange) for value, strange in said]
+
+    def _is_unknown(self, name: str, value: Any) -> bool:
+        """Whether nothing is known, or a category's value is none that the model has learned something about.
+
+        Values of hardly any training row are among the latter: all of them are one value to the model.
+        """
+        text = self._text(value)
+        return text is None or (name in self.values and text not in self.values[name])
+
+    @cached_property
+    def values(self) -> dict[str, frozenset[str]]:
+        """Of each category the values that have a feature of their own."""
+        return {name: frozenset(values) for name, values in self.encoding.categories}
 
     def _text(self, value: Any) -> str | None:
         """A category as the table's file has it; None where nothing is known."""

@@ -229,8 +229,9 @@ def response_schema(manifest: Mapping[str, Any]) -> dict[str, Any]:
         own["further"] = {"type": "object", "properties": {name: {"type": ["number", "null"]} for name in tasks},
                           "required": [*tasks], "additionalProperties": False,
                           "description": "what further tasks expect"}  # fmt: skip
+    of = "row" if manifest["kind"] == "table" else "history"
     unknown = {"unknown_values" if manifest["kind"] == "table" else "unknown_items": {
-        **count, "description": "of the history, those that the model does not know"}}  # fmt: skip
+        **count, "description": f"of the {of}, those that the model does not know"}}  # fmt: skip
     return {
         "$schema": DIALECT,
         "title": "Answer",
