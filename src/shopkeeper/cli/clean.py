@@ -6,6 +6,8 @@ from pathlib import Path
 
 from shopkeeper.errors import UserError
 from shopkeeper.files import remove_ours
+from shopkeeper.pipeline.forms.checkpoints import is_note
+from shopkeeper.pipeline.score import SCORES
 from shopkeeper.pipeline.stages.compose import composed
 
 MADE = (
@@ -39,11 +41,19 @@ def clean(dry_run: bool = False) -> None:
         removed, left = remove_ours(root, dry_run)
         for folder in removed:
             print(f"{'would remove' if dry_run else 'removed'} {folder}")
-        stay += [path for path in left if path.name not in ("README.md", ".gitkeep")]
-    for path in stay[:SHOWN]:
-        print(f"stays, not this project's: {path}")
-    if len(stay) > SHOWN:
-        print(f"and {len(stay) - SHOWN:,} more files")
+        notes = [path for path in left if is_note(path) and path.parent == Path(str(paths["checkpoints"]))]
+        for path in notes if not dry_run else ():
+            path.unlink()
+        stay += [path for path in left if path.name not in ("README.md", ".gitkeep") and path not in notes]
+    stay = list(dict.fromkeys(stay))
+    scores = [path for path in stay if path.parent == Path(str(paths["outputs"])) / SCORES]
+    for path in scores:
+        print(f"stays, customers' scores: {path}; delete it by hand when nobody needs it")
+    others = [path for path in stay if path not in scores]
+    for path in others[:SHOWN]:
+        print(f"stays, in no manifest of this project: {path}")
+    if len(others) > SHOWN:
+        print(f"and {len(others) - SHOWN:,} more files")
     for name in ("mlflow.db", "mlartifacts"):
         if Path(name).exists():
             print(f"stays, MLflow's: {name}; delete it by hand if no other runs are in it")

@@ -39,6 +39,7 @@ from shopkeeper.timeline import iso
 from shopkeeper.timeline.instants import instant
 from shopkeeper.timeline.zones import clock
 
+SCORES = "scores"  # the folder below paths.outputs
 log = logging.getLogger(__name__)
 SUFFIXES = (".parquet", ".csv")
 
@@ -62,7 +63,7 @@ def score(config: DictConfig) -> None:
     day = "" if at is None else f"-{clock(at, said.prepared.zone):%Y-%m-%d}"
     model, own = str(run.metrics["model"]), run.path.name
     name = f"{run.metrics['dataset']}-{run.task}-{own if own.startswith(model) else model}{day}.parquet"
-    path = cfg.to or cfg.paths.outputs / "scores" / name
+    path = cfg.to or cfg.paths.outputs / SCORES / name
     write_scores(table, path)
     scored = pc.sum(pc.equal(table["blank_reason"], "")).as_py() or 0
     when = "" if at is None else f"as of {iso(at)}: "

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import logging
+import re
 import shutil
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
+from shopkeeper.errors import UserError
 from shopkeeper.files import atomic_folder, read_json, sha256_json, write_json
 from shopkeeper.pipeline import context
 from shopkeeper.pipeline.places import MAY_CHANGE
@@ -56,6 +58,17 @@ def remember(place: Path, run: Path, cfg: Train) -> None:
     """Note beside the checkpoints which finished run took them, so that a longer one can go on from there."""
     if (run / "checkpoint").is_dir():
         write_json(place.with_suffix(".json"), {"run": str(run.resolve()), "epochs": _epochs(cfg)})
+
+
+def is_note(path: Path) -> bool:
+    """Whether a file is what `remember` wrote beside the checkpoints."""
+    if re.fullmatch(r".+-[0-9a-f]{16}\.json", path.name) is None:
+        return False
+    try:
+        found = read_json(path)
+    except UserError:  # no JSON
+        return False
+    return isinstance(found, dict) and set(found) == {"run", "epochs"}
 
 
 def recall(place: Path, cfg: Train) -> None:
