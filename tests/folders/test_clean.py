@@ -32,3 +32,11 @@ def test_notes_beside_checkpoints_go_and_scores_and_what_others_wrote_stay(
         f"stays, in no manifest of this project: {mine}",
     ]
     assert (note.exists(), mine.exists(), scores.exists()) == (dry_run, True, True)
+
+
+def test_folders_that_held_nothing_but_notes_go_with_them(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.chdir(tmp_path)
+    Path("outputs/checkpoints").mkdir(parents=True)
+    Path("outputs/checkpoints/sasrec-c596dd6f2d2d0940.json").write_text(json.dumps(NOTE))
+    clean()
+    assert not Path("outputs").exists()

@@ -36,14 +36,14 @@ def clean(dry_run: bool = False) -> None:
     for root in roots:
         if Path.cwd().is_relative_to(root.resolve()):
             raise UserError(f"{root} is the folder that this command runs in, or lies above it; set paths.* to others")
+    notes = [path for path in Path(str(paths["checkpoints"])).glob("*.json") if is_note(path)]
+    for path in notes if not dry_run else ():
+        path.unlink()
     stay: list[Path] = []
     for root in roots:
         removed, left = remove_ours(root, dry_run)
         for folder in removed:
             print(f"{'would remove' if dry_run else 'removed'} {folder}")
-        notes = [path for path in left if is_note(path) and path.parent == Path(str(paths["checkpoints"]))]
-        for path in notes if not dry_run else ():
-            path.unlink()
         stay += [path for path in left if path.name not in ("README.md", ".gitkeep") and path not in notes]
     stay = list(dict.fromkeys(stay))
     scores = [path for path in stay if path.parent == Path(str(paths["outputs"])) / SCORES]
