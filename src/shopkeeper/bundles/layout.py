@@ -118,6 +118,7 @@ BUNDLE = Folder(
             placements[].category?              text            whose page it is
             placements[].expected               object          as above; the score is 1 / place
             placements[].expected.reason        text            as above
+            placements[].expected.fallback?     object          how many of the items, the last ones, each fallback gave
             placements[].expected.items         list            as above
             placements[].expected.items[].item_id  text         as above
             placements[].expected.items[].score  number         as above
@@ -148,6 +149,7 @@ BUNDLE = Folder(
             preprocessing.ids       object          spellings of an id that are one id
             preprocessing.queries   object or null  how what was typed becomes an id; null: the log has no queries
             preprocessing.empty     text            the reason where nothing of a history is read
+            preprocessing.nothing?  text            of lists: the reason of an empty list
             preprocessing.tolerance  object         of golden answers: score, rank, probability, expected, further, days
             people                  int             training customers whose data are in arrays.npz, without ids
             model                   text or null    as in conf/model
