@@ -16,7 +16,7 @@ from shopkeeper.evaluation.rows.items import evaluate_requests
 from shopkeeper.evaluation.table import summarise
 from shopkeeper.programs.ranking import LIST_SCORERS
 from shopkeeper.recommenders.item_pairs.counted import counts_together
-from shopkeeper.recommenders.item_pairs.ease import EASE, ease_weights
+from shopkeeper.recommenders.item_pairs.ease import EASE, NARROW, ease_weights, weights_of_counts
 from tiny import tiny_prepared
 
 
@@ -120,7 +120,23 @@ def test_the_inverse_in_blocks_is_the_inverse(block: int):
     p = np.linalg.inv(gram + 3.0 * np.eye(64))
     expected = -p / np.diag(p)
     np.fill_diagonal(expected, 0.0)
-    assert np.abs(ease_weights(gram.copy(), 3.0, block) - expected).max() < 1e-7
+    assert np.abs(weights_of_counts(gram.copy(), 3.0, block) - expected).max() < 1e-7
+
+
+def test_32_bits_are_taken_where_they_give_the_weights_of_64():
+    rng = np.random.default_rng(3)
+    share = np.append(0.95, 0.5 / np.arange(1, 300) ** 0.7)  # one item that nearly everybody has
+    x = sparse.csr_array((rng.random((6000, 300)) < share).astype(np.float32))
+    edge = x.sum(axis=0).max() / NARROW
+    off = {}
+    for l2 in (edge, 0.99 * edge):
+        p = np.linalg.inv((x.T @ x).toarray().astype(float) + l2 * np.eye(300))
+        expected = -p / np.diag(p)
+        np.fill_diagonal(expected, 0.0)
+        off[l2] = np.abs(ease_weights(x, l2, block=64) - expected).max()
+    narrow, wide = off.values()
+    assert 1e-7 < narrow < 1e-5  # rounded, and little
+    assert wide < 1e-7
 
 
 def test_no_library_is_handed_a_matrix_of_the_whole_catalogue(monkeypatch: pytest.MonkeyPatch):
@@ -133,7 +149,7 @@ def test_no_library_is_handed_a_matrix_of_the_whole_catalogue(monkeypatch: pytes
             return original(matrix)
 
         monkeypatch.setattr(module, name, watch)
-    ease_weights(np.eye(50), 1.0, block=8)
+    weights_of_counts(np.eye(50), 1.0, block=8)
     assert len(handed) > 10
     assert max(max(shape) for shape in handed) <= 8
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from functools import partial
+from itertools import pairwise
 
 import numpy as np
 import pytest
@@ -80,6 +81,23 @@ def test_neighbours_by_way_of_all_counts_are_those_of_the_sparse_product_to_the_
         found[full] = [array.tobytes() for array in (near.indptr, near.indices, near.data)]
     assert found[0] == found[36_000_000]
     assert counted.strongest_of_all(x * np.float32(0.5), 5, lambda i, j, both: both) is None
+
+
+def test_counts_of_more_rows_than_16_bits_hold_are_whole():
+    x = sparse.csr_array(np.ones((70_000, 3), np.float32))
+    found = counted.strongest_of_all(x, 2, lambda i, j, both: both)
+    np.testing.assert_array_equal(found.toarray(), 70_000 * (1 - np.eye(3)))
+
+
+@settings(max_examples=30, deadline=None)
+@given(st.lists(st.lists(st.integers(0, 5), max_size=9), min_size=1, max_size=6), st.sampled_from([6, 2**30]))
+def test_what_was_taken_several_times_stands_once(lists: list[list[int]], width: int):
+    offsets = np.concatenate([[0], np.cumsum([len(items) for items in lists])])
+    x_UV = counted.each_once(offsets, np.array([item for items in lists for item in items], np.int32), width)
+    assert x_UV.shape == (len(lists), width)
+    assert [x_UV.indices[a:b].tolist() for a, b in pairwise(x_UV.indptr)] == [sorted(set(items)) for items in lists]
+    assert x_UV.dtype == np.float32
+    assert (x_UV.data == 1).all()
 
 
 @pytest.mark.parametrize("bits", [8, 32])

@@ -233,17 +233,15 @@ class Split:
         (codes) is given, are of those types. Order within a user is kept.
         """
         offsets, events = self.prepared.offsets, self.prepared.events
-        before = np.zeros(len(events.item) + 1, np.int32)
-        np.add.at(before, offsets[:-1], 1)
-        np.add.at(before, self.train_end, -1)
-        keep = np.cumsum(before[:-1]) > 0
+        lengths = np.stack([self.train_end - offsets[:-1], offsets[1:] - self.train_end], axis=1)  # before, from then
+        keep = np.repeat(np.arange(lengths.size) % 2 == 0, lengths.ravel())
         known = np.zeros(self.prepared.n_items + 1, bool)
         known[self.known] = True
         keep &= known[events.item]
         if event_types is not None:
             keep &= np.isin(events.event_type, np.asarray(event_types, np.int8))
-        position = np.concatenate([[0], np.cumsum(keep)]).astype(np.int64)
-        return position[offsets], np.flatnonzero(keep)
+        rows = np.flatnonzero(keep)
+        return np.searchsorted(rows, offsets), rows
 
 
 def _lines(table: pa.Table) -> tuple[np.ndarray, np.ndarray] | None:

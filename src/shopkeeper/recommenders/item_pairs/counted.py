@@ -28,6 +28,25 @@ FULL = 36_000_000  # pairs, at most, of which item-kNN has all counts at once: 1
 BLOCK, ROWS = 512, 64  # rows that are counted at once, and that are compared
 
 
+def each_once(offsets: np.ndarray, item: np.ndarray, width: int) -> sparse.csr_array:
+    """1 where row u has an item among `item[offsets[u]:offsets[u + 1]]`, however often: float32 sparse (U, width).
+
+    Row and item are one number, so that one sort finds what stands twice: a quarter of the time of SciPy's way.
+    """
+    fits = np.int32 if len(offsets) * width <= np.iinfo(np.int32).max else np.int64
+    first_U = (np.arange(len(offsets)) * width).astype(fits)
+    key = np.repeat(first_U[:-1], np.diff(offsets))
+    key += item.astype(fits, copy=False)
+    key.sort()
+    new = np.ones(len(key), bool)
+    np.not_equal(key[1:], key[:-1], out=new[1:])
+    key = key[new]
+    indptr = np.searchsorted(key, first_U)
+    key -= np.repeat(first_U[:-1], np.diff(indptr))
+    indptr = indptr.astype(key.dtype)
+    return sparse.csr_array((np.ones(len(key), np.float32), key, indptr), shape=(len(offsets) - 1, width))
+
+
 def strongest(
     a_SV: sparse.csr_array,
     b_SV: sparse.csr_array,
@@ -71,10 +90,11 @@ def strongest_of_all(
     place_V = np.zeros(x_UV.shape[1], np.int32)
     place_V[known] = np.arange(len(known))
     x_UA = sparse.csr_array((x_UV.data, place_V[x_UV.indices], x_UV.indptr), shape=(x_UV.shape[0], len(known)))
-    both_AA = counts_together(x_UA, np.float32)
+    narrow = x_UA.shape[0] <= np.iinfo(np.uint16).max  # no count is above the number of rows
+    both_AA = counts_together(x_UA, np.uint16 if narrow else np.float32)
 
     def block(first: int) -> tuple[np.ndarray, ...]:
-        both = both_AA[first : first + ROWS]
+        both = both_AA[first : first + ROWS].astype(np.float32, copy=False)
         i = np.arange(first, first + len(both))
         got = value(known[i][:, None], known, both).astype(np.float32, copy=False)
         got[np.arange(len(both)), i] = 0
@@ -103,10 +123,10 @@ def counts_together(x_UA: sparse.csr_array, dtype: type = np.float64, block: int
     few = np.flatnonzero(place_A < 0)
     place_A[few] = np.arange(len(few))
     user, column = np.repeat(np.arange(U), np.diff(x_UA.indptr)), x_UA.indices
+    x_UH = np.zeros((U, len(many)), np.float32 if among is None else np.int8)
     is_many_A = np.zeros(A, bool)
     is_many_A[many] = True
     of_many = is_many_A[column]
-    x_UH = np.zeros((U, len(many)), np.float32 if among is None else np.int8)
     x_UH[user[of_many], place_A[column[of_many]]] = 1
     user, column = user[~of_many], place_A[column[~of_many]]
     x_LU = sparse.csr_array((np.ones(len(user), np.float32), (column, user)), shape=(len(few), U))

@@ -32,7 +32,7 @@ from shopkeeper.programs.base import Program
 from shopkeeper.recommenders.arrays import load_arrays, save_arrays
 from shopkeeper.recommenders.counting.popularity import counted_types, item_popularity, type_weights
 from shopkeeper.recommenders.inside import ROOM, Fitted, Open, Settings, or_auto
-from shopkeeper.recommenders.item_pairs.counted import strongest, strongest_of_all
+from shopkeeper.recommenders.item_pairs.counted import each_once, strongest, strongest_of_all
 from shopkeeper.recommenders.reached import reached_or_rest
 from shopkeeper.schema import INTEREST_TYPES, MICROSECONDS_PER_DAY
 
@@ -122,9 +122,15 @@ class ItemKNN:
         """What each customer took in the training rows: float32 sparse (U, V), at most 1."""
         offsets, rows = split.training_rows()
         events = split.prepared.events
+        U, V = len(offsets) - 1, split.prepared.n_items + 1
+        weighs = self.weight_of_type > 0
+        if (self.weight_of_type[weighs] >= 1).all():  # one event is as much as many
+            counts = weighs[events.event_type[rows]]
+            if not counts.all():
+                offsets, rows = np.searchsorted(np.flatnonzero(counts), offsets), rows[counts]
+            return each_once(offsets, events.item[rows], V)
         weight = self.weight_of_type.astype(np.float32)[events.event_type[rows]]
-        shape = (len(offsets) - 1, split.prepared.n_items + 1)
-        x_UV = sparse.csr_array((weight, events.item[rows], offsets), shape=shape)
+        x_UV = sparse.csr_array((weight, events.item[rows], offsets), shape=(U, V))
         x_UV.sum_duplicates()
         x_UV.data = np.minimum(x_UV.data, 1)
         x_UV.eliminate_zeros()
