@@ -64,6 +64,24 @@ def test_the_command_that_comes_next_is_one_that_runs_there(
     assert capsys.readouterr().out.endswith("then: python prepare.py dataset=again\n")
 
 
+def test_where_the_file_has_to_lie_is_told_where_it_does_not_lie_there(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+):
+    monkeypatch.chdir(tmp_path)
+    rows = "user,item,time\n" + "\n".join(f"c{n % 7},s{n % 5},2024-01-{n:02d}" for n in range(1, 31))
+    for where in ("mine.csv", "data/raw/shop/ours.csv"):
+        Path(where).parent.mkdir(parents=True, exist_ok=True)
+        Path(where).write_text(rows)
+    monkeypatch.delenv("SHOPKEEPER_RAW", raising=False)
+    write_dataset_yaml(Path("mine.csv"), None)
+    assert "settle its doubts, put the file into data/raw, then: " in capsys.readouterr().out
+    write_dataset_yaml(Path("data/raw/shop/ours.csv"), None)
+    assert "settle its doubts, then: " in capsys.readouterr().out
+    monkeypatch.setenv("SHOPKEEPER_RAW", "elsewhere")
+    write_dataset_yaml(Path("data/raw/shop/ours.csv"), None, "theirs")
+    assert "put the file into elsewhere, then: " in capsys.readouterr().out
+
+
 def test_what_purchases_have_and_views_lack_is_required_for_purchases(tmp_path: Path):
     row = "u{0},i{0},2024-01-02 10:00:00Z,{1},{2},{3}\n"
     rows = [row.format(n, "buy" if n % 2 else "view", 2.5, "" if n % 2 == 0 or n == 301 else 1) for n in range(400)]

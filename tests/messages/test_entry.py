@@ -43,6 +43,14 @@ def test_a_misspelt_word_gets_one_line_with_the_nearest_name(words: tuple[str, .
     assert "Traceback" not in done.stdout + done.stderr
 
 
+def test_the_program_alone_lists_its_verbs_and_commands():
+    done = run("-m", "shopkeeper")
+    assert (done.returncode, done.stderr) == (2, "")
+    assert done.stdout.startswith("usage: shopkeeper <verb> [key=value …]\n")
+    for word in ("prepare ", "train ", "new-dataset ", "leaderboard "):
+        assert f"\n  {word}" in done.stdout or f"\n    {word}" in done.stdout, word
+
+
 def test_what_hydra_says_of_the_configuration_is_said_once():
     done = run("-m", "shopkeeper", "train", "--info", "defaults-tree")
     assert done.returncode == 0

@@ -68,17 +68,18 @@ STRAYS = [["c1,s1,2023-01-27 10:00:00"], [f"c{d},s1,2023-0{1 + d // 20}-{d % 20 
 
 @pytest.mark.parametrize("stray", STRAYS)
 def test_stray_rows_after_the_end_are_said_and_the_setting_gives_the_right_figure(stray, rows, tmp_path, caplog):
-    clean = churn(config(tmp_path / "clean", rows, "model=base_rate"), tmp_path / "run-clean")
+    whole = "timeline.observed_until=2022-12-31"  # without it a log counts as watched until its last midnight, the 30th
+    clean = churn(config(tmp_path / "clean", rows, "model=base_rate", whole), tmp_path / "run-clean")
     assert not [r for r in caplog.records if r.levelname == "WARNING"]
     cfg = config(tmp_path / "stray", rows + stray, "model=base_rate")
     wrong = churn(cfg, tmp_path / "run-stray")
     assert wrong[2] > clean[2] + 0.3  # nobody comes where nothing was watched
     said = next(r.message for r in caplog.records if r.levelname == "WARNING")
     assert f"the last {len(stray)} event" in said
-    assert said.endswith("set timeline.observed_until=2022-12-30")
+    assert said.endswith("set timeline.observed_until=2022-12-31")  # what a split in time is told
     caplog.clear()
     for place in ("timeline", "churn", "dataset"):
-        day = {"observed_until": "2022-12-30"}
+        day = {"observed_until": "2022-12-31"}
         mended = {
             "timeline": but(cfg, timeline={**cfg.plain["timeline"], **day}),
             "churn": but(cfg, task={**cfg.task.plain, "windows": {**cfg.task.windows.given, **day}}),

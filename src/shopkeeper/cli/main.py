@@ -25,6 +25,9 @@ def main(argv: Sequence[str] | None = None) -> None:
         return
     logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stderr)
     parser, commands = command_parser()
+    if not words:
+        parser.print_help()
+        sys.exit(2)
     first = next((w for w in words if not w.startswith("-")), None)
     if first is not None and first not in commands:
         print(f"error: there is no command '{first}'.{nearest(first, [*commands, *VERBS])}", file=sys.stderr)
@@ -40,11 +43,13 @@ def command_parser() -> tuple[argparse.ArgumentParser, dict[str, argparse.Argume
     verbs = "\n".join(f"  {verb:<20}  {text}" for verb, text in VERBS.items())
     parser = argparse.ArgumentParser(
         prog="shopkeeper",
+        usage="shopkeeper <verb> [key=value …]\n       shopkeeper <command> [options]\n"
+        "       shopkeeper <verb or command> --help",
         description=f"verbs (settings as key=value, `shopkeeper <verb> --help` lists them):\n{verbs}",
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("--version", action="version", version=f"shopkeeper {__version__}")
-    sub = parser.add_subparsers(title="commands", required=True)
+    sub = parser.add_subparsers(title="commands", metavar="<command>", prog="shopkeeper", required=True)
     commands: dict[str, argparse.ArgumentParser] = {}
 
     def command(name: str, run: Command, text: str) -> argparse.ArgumentParser:

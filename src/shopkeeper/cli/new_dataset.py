@@ -20,7 +20,8 @@ def write_dataset_yaml(file: Path, out: Path | None, name: str | None = None) ->
     from shopkeeper.ingest.guesses.new_dataset import guess_dataset
     from shopkeeper.pipeline.shell.terminal import program
 
-    name = given(file, name or (out.stem if out is not None else None)).name
+    files = given(file, name or (out.stem if out is not None else None))
+    name = files.name
     if not re.fullmatch(NAME, name):
         raise UserError(f"--name {name}: a dataset's name must be of letters, digits, - and _")
     out = out or Path("conf/dataset") / f"{name}.yaml"
@@ -29,4 +30,5 @@ def write_dataset_yaml(file: Path, out: Path | None, name: str | None = None) ->
     text = guess_dataset(file, name)
     write_text(out, text)
     print(text)
-    print(f"written to {out}; settle its doubts, then: {' '.join(program('prepare'))} dataset={out.stem}")
+    put = "" if files.home is None else f"put the file{'s' * (len(files.paths) > 1)} into {files.home}, "
+    print(f"written to {out}; settle its doubts, {put}then: {' '.join(program('prepare'))} dataset={out.stem}")

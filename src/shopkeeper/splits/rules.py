@@ -263,7 +263,7 @@ def _empty(p: Prepared, spec: SplitSpec, division: Division, part: str) -> str:
         if spec.asks != "next":
             what, then = _PLACES[spec.asks], f"{then}, or leave split.asks out"
         if (tail := p.observation.get("tail")) and spec.end is None:  # more days of nearly nothing would not help
-            then = tail_line("the log", tail, tail["border"], p.zone)
+            then = tail_line("the log", tail, p.zone)
         return f"split={spec.name}: {p.name} has no {what} for {part} in [{low}, {high}); {then}"
     if spec.kind == "held_out_users":
         return (

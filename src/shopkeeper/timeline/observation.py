@@ -114,13 +114,13 @@ def _date(midnight: int, zone: str) -> str:
     return iso(int(local(np.array(midnight), zone)))[:10]
 
 
-def tail_line(name: str, tail: Mapping[str, Any], until: int, zone: str = "UTC") -> str:
-    """The doubt about the end of a log in one line; `until` is the end to set where the tail is none."""
-    n = tail["events"]
+def tail_line(name: str, tail: Mapping[str, Any], zone: str = "UTC") -> str:
+    """The doubt about the end of a log in one line, with the end to set where the tail is none."""
+    border, n = _date(tail["border"], zone), tail["events"]
     return (
         f"{name}: the last {n:,} event{'s lie' if n > 1 else ' lies'} in the {tail['days']:,} days from "
-        f"{_date(tail['border'], zone)} on, before which as long a time held {tail['usual']:,}; windows count back "
-        f"from the last event: if the log is not complete up to there, set timeline.observed_until={_date(until, zone)}"
+        f"{border} on, before which as long a time held {tail['usual']:,}; windows count back "
+        f"from the last event: if the log is not complete up to there, set timeline.observed_until={border}"
     )
 
 

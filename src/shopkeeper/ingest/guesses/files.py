@@ -40,6 +40,18 @@ class Given:
     files: tuple[str, ...]  # names and patterns below it
     name: str  # of the dataset
 
+    @property
+    def home(self) -> Path | None:
+        """Where the files have to lie for the dataset to find them; None where they lie there."""
+        home = raw_root() / self.folder
+        there = all(path.resolve().is_relative_to(home.resolve()) for path in self.paths)
+        return None if there else home
+
+
+def raw_root() -> Path:
+    """The folder paths.raw where no setting tells another: data/raw, or what SHOPKEEPER_RAW names."""
+    return Path(os.environ.get("SHOPKEEPER_RAW", "data/raw"))
+
 
 def given(told: Path, name: str | None = None) -> Given:
     """The files that a path, a folder or a pattern (`exports/orders*.csv`) means, sorted.
@@ -123,7 +135,7 @@ def _is_data(path: Path) -> bool:
 
 def _below_raw(folder: Path, otherwise: str) -> tuple[str]:
     """The folder as `raw.folder` names it: below paths.raw (SHOPKEEPER_RAW, data/raw) where it lies there."""
-    raw = Path(os.environ.get("SHOPKEEPER_RAW", "data/raw")).resolve()
+    raw = raw_root().resolve()
     inside = folder.resolve()
     if inside == raw:
         return ("",)

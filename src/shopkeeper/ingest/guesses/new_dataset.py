@@ -154,7 +154,7 @@ def _proposed(files: Given, frame: pl.DataFrame, options: dict[str, Any], doubts
     split = split_of(columns, targets) if windows is not None else f"leave_one_out # {NO_CUTOFF}"
     lines = [
         f"# Guessed by `python -m shopkeeper new-dataset` from the first {frame.height:,} rows of {what}.",
-        "# Settle every DOUBT, put the file under paths.raw (SHOPKEEPER_RAW), and set licence and source.",
+        "# Settle every DOUBT, and set licence and source.",
         *(DOUBT + d for d in doubts),
         "defaults:",
         f"  - override /split@_global_.split: {split}",

@@ -20,7 +20,6 @@ from shopkeeper.pipeline.told import Data
 from shopkeeper.timeline import iso
 from shopkeeper.timeline.observation import head_line, tail_line
 from shopkeeper.timeline.spec import TIMED
-from shopkeeper.timeline.zones import add_days
 
 log = logging.getLogger(__name__)
 LOPSIDED = 10  # times more requests in one part than in the other are worth a word
@@ -76,8 +75,7 @@ def say_ends(config: Data, prepared: Prepared, customers: bool, end: int | None 
     """Warn where a few events far from all others decide where windows lie, unless their `end` is set (µs)."""
     tail, head = (prepared.observation.get(key) for key in ("tail", "head"))
     if tail and end is None:
-        until = add_days(tail["border"], -1, prepared.zone) if customers else tail["border"]
-        warn_once(tail_line(prepared.name, tail, until, prepared.zone))
+        warn_once(tail_line(prepared.name, tail, prepared.zone))
     if head and customers and not context.customer_spec(config).observed_from:
         warn_once(head_line(prepared.name, head, prepared.zone))
 
