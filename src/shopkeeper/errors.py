@@ -42,8 +42,13 @@ def without_secrets(value: Any) -> Any:
 
 
 def nearest(name: str, valid: Iterable[str]) -> str:
-    """Say which valid name is closest: `"sasrek"` -> `" Did you mean 'sasrec'? Valid: …"` (leading blank included)."""
+    """Say which valid name is closest: `"sasrek"` -> `" Did you mean 'sasrec'? Valid: …"` (leading blank included).
+
+    "" where no name is valid.
+    """
     options = sorted(set(valid))
+    if not options:
+        return ""
     plain = {option.casefold(): option for option in reversed(options)}  # names that differ in case alone are nearest
     close = [plain[found] for found in difflib.get_close_matches(name.casefold(), plain, n=1, cutoff=0.4)]
     hint = f" Did you mean '{close[0]}'?" if close else ""

@@ -118,6 +118,7 @@ def test_the_tree_hash_sees_every_byte_but_not_the_manifest(tmp_path: Path):
 
 def test_a_misspelt_name_gets_its_nearest_neighbour():
     assert "Did you mean 'sasrec'?" in nearest("sasrek", ["sasrec", "popularity"])
+    assert nearest("sasrek", []) == ""
 
 
 def test_a_signal_between_the_two_renames_loses_neither_folder(tmp_path: Path):

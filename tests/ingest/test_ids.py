@@ -181,7 +181,7 @@ def test_plain_ids_are_no_such_doubt(tmp_path: Path, name: str):
     assert not [line for line in p.manifest["id_doubts"] if "are written" in line]
 
 
-@pytest.mark.parametrize("name", ["0", "N.A.", "not logged in", "c9"])
+@pytest.mark.parametrize("name", ["0", "N.A.", "not logged in", "Laufkundschaft", "Розничный покупатель", "c9"])
 def test_who_holds_most_of_a_small_log_is_said_also_where_customers_are_few(tmp_path: Path, name: str):
     rows = [f"{name if i % 10 < 7 else f'c{i % 3}'},i{i % 9},2023-01-{1 + i % 28:02}" for i in range(30)]
     lines = made(tmp_path, {"1.log": "\n".join(["who,what,when", *rows])}).manifest["id_doubts"]

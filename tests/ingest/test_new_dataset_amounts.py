@@ -64,6 +64,8 @@ def test_net_beside_gross_and_whole_numbers_are_doubts(tmp_path: Path):
     assert "are these cents?" in text
     text = guess(tmp_path, "\n".join([head, *(f"{row}.50" for row in rows)]).replace("_gross", "") + "\n")[1]
     assert "with tax" not in text
+    named = head.replace("price_net,price_gross", "price (gross),total (gross)")  # one side of the tax, two amounts
+    assert "with tax" not in guess(tmp_path, "\n".join([named, *rows]) + "\n")[1]
 
 
 @pytest.mark.parametrize(

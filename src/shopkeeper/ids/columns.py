@@ -36,9 +36,17 @@ PLACEHOLDERS = (
     "unbekannt", "missing", "empty", "(not set)", "not set", "(none)", "(null)", "(empty)", "(blank)", "blank",
     "guest", "anonymous", "anon", "default", "test", "dummy", "no_user", "nouser", "9999", "99999", "999999",
     "n.a.", "<na>", "<null>", "[null]", "#value!", "#ref!", "(other)", "not available", "not applicable", "no id",
-    "not logged in", "logged out", "anonym", "invalid", "void",
+    "not logged in", "logged out", "anonym", "invalid", "void", "walk-in", "walk-in customer", "walkin",
+    "cash customer", "cash sale", "guest customer", "guest user",
+    "gast", "gastkunde", "laufkunde", "laufkundschaft", "barkunde", "barverkauf", "anonymer kunde",
+    "invité", "anonyme", "inconnu", "client de passage", "client comptoir", "visiteur",
+    "invitado", "anónimo", "desconocido", "público general", "ospite", "anonimo", "sconosciuto", "cliente generico",
+    "anoniem", "onbekend", "gość", "nieznany", "klient detaliczny", "anonymní", "neznámý",
+    "гость", "аноним", "неизвестно", "неизвестный", "розничный покупатель", "гість", "анонім", "невідомо", "невідомий",
+    "роздрібний покупець",
     "00000000-0000-0000-0000-000000000000",
 )  # fmt: skip
+LONGEST = max(len(text.encode()) for text in PLACEHOLDERS)  # bytes
 
 
 def normal_ids(values: pa.Array) -> pa.Array:
@@ -187,7 +195,7 @@ def _pairs(name: str, ids: pa.Array, pattern: str, change: Callable[[pa.Array], 
 
 def placeholders(ids: pa.Array) -> np.ndarray:
     """Positions (intp) of ids that stand for "nobody" or "nothing" in one shop or another."""
-    short = np.flatnonzero(pc.less_equal(pc.binary_length(ids), max(map(len, PLACEHOLDERS))).to_numpy(False))
+    short = np.flatnonzero(pc.less_equal(pc.binary_length(ids), LONGEST).to_numpy(False))
     some = pc.utf8_lower(ids.take(pa.array(short)))
     return short[pc.is_in(some, value_set=pa.array(PLACEHOLDERS)).to_numpy(zero_copy_only=False)]
 

@@ -12,6 +12,7 @@ from shopkeeper.ingest.guesses.scalars import DOUBT
 
 NAMED_LIKE_A_TOTAL = r"total|amount|sum|^line|revenue|sales|value|betrag|umsatz|montant"
 SEVERAL = r"net|gross|brutto|incl|excl|(^|_)(vat|tax)|mwst"
+SIDES = (r"gross|brutto|incl", r"net|excl")  # with tax, and without
 IDS = ("item_id", "order_id")
 ROWS = 20  # of items that were bought in several quantities; fewer show nothing
 
@@ -73,7 +74,9 @@ def _stands_on_each_line_of_an_order(read: pl.DataFrame) -> bool:
 def _net_or_cents(read: pl.DataFrame, price: str, among: list[str]) -> list[str]:
     """Doubts about several columns of money, and about amounts that are whole numbers."""
     found = []
+    side = _side(price)
     rivals = [c for c in among if c != price and re.search(SEVERAL, c, re.IGNORECASE)]
+    rivals = [c for c in rivals if side is None or _side(c) != side]  # on the same side it is another kind of amount
     if re.search(SEVERAL, price, re.IGNORECASE) and rivals:
         found.append(f"{DOUBT}'{price}' is taken for the price, and there is '{rivals[0]}': with tax or without?")
     amounts = read.filter(pl.col("price") > 0)["price"]
@@ -83,6 +86,12 @@ def _net_or_cents(read: pl.DataFrame, price: str, among: list[str]) -> list[str]
             f"they stand here"
         )
     return found
+
+
+def _side(name: str) -> int | None:
+    """Which of `SIDES` a column's name says; None: neither, or both."""
+    said = [n for n, words in enumerate(SIDES) if re.search(words, name, re.IGNORECASE)]
+    return said[0] if len(said) == 1 else None
 
 
 def _grows_with_quantity(read: pl.DataFrame) -> bool | None:
