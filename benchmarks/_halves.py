@@ -23,12 +23,12 @@ def said_of_halves(
     """The cohort, what each model says, and the Kolmogorov-Smirnov distance of its counts, plain and conformal."""
     from scipy.stats import poisson
 
-    from shopkeeper.customers.blend import weigh
     from shopkeeper.customers.build_cohort import as_it_is, build_cohort
     from shopkeeper.customers.correction.conformal import fit_conformal
     from shopkeeper.customers.folds import folds_by_customer, rows_of
     from shopkeeper.customers.processes import btyd, pareto
     from shopkeeper.customers.state import labels_of
+    from shopkeeper.customers.weighing import weigh
     from shopkeeper.customers.window import ORDERS
     from shopkeeper.metrics.value import ks_distance, pit_counts
     from shopkeeper.models.about import COUNTS

@@ -13,9 +13,10 @@ import pytest
 from customers.toyshop import CUTOFFS, toy_shop
 from shopkeeper.customers.base import Cohort, Predictions
 from shopkeeper.customers.bg_nbd import BGNBDModel
-from shopkeeper.customers.blend import Blend, weigh
+from shopkeeper.customers.blend import Blend
 from shopkeeper.customers.build_cohort import as_it_is, build_cohort
 from shopkeeper.customers.state import with_blanks
+from shopkeeper.customers.weighing import weigh
 from shopkeeper.customers.window import MONEY, ORDERS
 from shopkeeper.data.prepared import Prepared
 from shopkeeper.errors import UserError

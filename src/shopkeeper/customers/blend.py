@@ -8,12 +8,12 @@ $$\mathrm{logit}\, p = c + \sum_k w_k \,\mathrm{logit}\, p_k, \quad w_k \ge 0$$
 by log loss, counts and amounts as $e^c \sum_k w_k m_k$ with weights that add up to 1, by Poisson or Tweedie deviance;
 equal weights cost nothing, all others a little. Amounts are then drawn apart, $f m^g$: the power with which the mean
 absolute error is least, the factor with which the sum stays as it is, so that those who hardly buy are told what most
-of them do without a loss of the total. On the same answers intervals are learnt (`correction/conformal.py`): they hold
-nearly what they promise, not exactly, since the weights were learnt on these rows, too. What is said of a window
-follows the shop's season (`programs/season.py`) where validation bears that out. The blend is blank where a member is,
-so a member that is blank for more than a tenth of the rows which others answer is left out. One may be a network,
-trained anew for each fold. A bundle runs each member's program, that of one network as a graph; intervals `score` alone
-says.
+of them do without a loss of the total, as far as Poisson deviance is not surely lost. On the same answers intervals are
+learnt (`correction/conformal.py`): they hold nearly what they promise, not exactly, since the weights were learnt on
+these rows, too. What is said of a window follows the shop's season (`programs/season.py`) where validation bears that
+out. The blend is blank where a member is, so a member that is blank for more than a tenth of the rows which others
+answer is left out. One may be a network, trained anew for each fold. A bundle runs each member's program, that of one
+network as a graph; intervals `score` alone says.
 D. Wolpert, Stacked generalization, Neural Networks 5 (1992); L. Breiman, Stacked regressions, Machine Learning 24
 (1996), for weights that are not negative.
 
@@ -36,6 +36,7 @@ from shopkeeper.customers.correction.conformal import Conformal, conformal_from,
 from shopkeeper.customers.correction.season import borne_out, season_of
 from shopkeeper.customers.folds import folds_by_customer, rows_of
 from shopkeeper.customers.state import labels_of, read_state, with_blanks, write_state
+from shopkeeper.customers.weighing import drawn_apart, weigh
 from shopkeeper.data.prepared import Prepared
 from shopkeeper.errors import UserError, check, check_kinds, one_of, whole
 from shopkeeper.models.about import AMOUNTS, COUNTS, CUSTOMERS, PROBABILITIES, About, Learned
@@ -50,10 +51,8 @@ log = logging.getLogger(__name__)
 
 KEYS = ("members", "weight", "offset", "power", "factor", "year", "spread", "answers", "untrainable")
 MIXED = (PROBABILITIES, COUNTS, AMOUNTS)
-MOST_POWER = 2.0
 AUTO, WITH, WITHOUT = "auto", "with season", "without season"
 SILENT = 0.1  # share of the rows answered by others for which a member may be blank
-PULL = 1e-3  # what a weight that is off by 1 costs, in units of the loss
 
 
 class Blend:
@@ -132,9 +131,9 @@ class Blend:
                 return learned
             self.members[name] = model
         if calibration is not None:
-            label, said_nK = labels_of(calibration), self._said(self.members, calibration)
+            judge, said_nK = calibration, self._said(self.members, calibration)
         else:
-            label, said_nK = labels_of(train), np.empty((len(train), len(names)))
+            judge, said_nK = train, np.empty((len(train), len(names)))
             for some, others in folds_by_customer(train.customer, fit.seed, self.folds):
                 rows = rows_of(train, some)
                 fold = {name: self._fitted(name, rows, fit) for name in names if not self._same(name, train, rows)}
@@ -148,13 +147,14 @@ class Blend:
         if not known.any():
             self.untrainable = f"{next(iter(self.members))}: blank for every customer"
             return learned
-        self.weight, self.offset = weigh(said_nK[known], label[known], self.answers)
+        label, customer = labels_of(judge)[known], judge.customer[known]
+        self.weight, self.offset = weigh(said_nK[known], label, self.answers)
         self.power, self.factor = 1.0, 1.0
         if self.answers == AMOUNTS:
-            self.power, self.factor = drawn_apart(self._mixed(said_nK[known]), label[known])
-        self.year = season_of(train if calibration is None else calibration) if self.season else None
+            self.power, self.factor = drawn_apart(self._mixed(said_nK[known]), label, customer)
+        self.year = season_of(judge) if self.season else None
         if self.answers != PROBABILITIES:
-            self.spread = fit_conformal(self._mixed(said_nK[known]), label[known], self.answers == COUNTS)
+            self.spread = fit_conformal(self._mixed(said_nK[known]), label, self.answers == COUNTS)
         return learned
 
     def choose(self, cohort: Cohort) -> Learned:
@@ -293,53 +293,3 @@ class Blend:
 
     def _said(self, members: Mapping[str, Any], cohort: Cohort) -> np.ndarray:
         return np.stack([model.predict(cohort).value for model in members.values()], axis=1)
-
-
-def weigh(said_nK: np.ndarray, label: np.ndarray, answers: str) -> tuple[np.ndarray, float]:
-    """Weights (K,) and offset with the least loss."""
-    from scipy.optimize import minimize
-
-    K = said_nK.shape[1]
-
-    def of(values: np.ndarray) -> tuple[np.ndarray, float]:
-        if answers == PROBABILITIES:
-            return values[:K], float(values[K])
-        weight = np.exp(values[:K] - values[:K].max())
-        return weight / weight.sum(), float(values[K])
-
-    def cost(values: np.ndarray) -> float:
-        weight, offset = of(values)
-        loss = _loss(label, mixed(said_nK, weight, answers == PROBABILITIES, offset), answers)
-        return float(loss.mean()) / scale + PULL * float(((weight - 1 / K) ** 2).sum())
-
-    scale = 1.0 if answers == PROBABILITIES else float(_loss(label, np.full(len(label), label.mean()), answers).mean())
-    scale = scale or 1.0  # 0: the mean is everybody's label
-    start = np.append(np.full(K, 1 / K if answers == PROBABILITIES else 0.0), 0.0)
-    limits = [(0.0, 3.0) if answers == PROBABILITIES else (-20.0, 20.0)] * K + [(-5.0, 5.0)]
-    return of(np.asarray(minimize(cost, start, method="L-BFGS-B", bounds=limits).x))
-
-
-def drawn_apart(mean: np.ndarray, label: np.ndarray) -> tuple[float, float]:
-    """Power and factor of means (n,) with the least absolute error among those that leave their sum as it is."""
-    from scipy.optimize import minimize_scalar
-
-    whole = float(mean.sum())
-    if whole <= 0:
-        return 1.0, 1.0
-
-    def cost(power: float) -> float:
-        apart = mean**power
-        return float(np.abs(apart * (whole / apart.sum()) - label).mean())
-
-    power = float(minimize_scalar(cost, bounds=(1.0, MOST_POWER), method="bounded").x)
-    return (power, whole / float((mean**power).sum())) if cost(power) < cost(1.0) else (1.0, 1.0)
-
-
-def _loss(label: np.ndarray, said: np.ndarray, answers: str) -> np.ndarray:
-    """Log loss, or half the Poisson deviance, or half the Tweedie deviance of power 1.5."""
-    if answers == PROBABILITIES:
-        return -np.where(label > 0.5, np.log(said), np.log1p(-said))
-    mean = np.maximum(said, 1e-6)
-    if answers == COUNTS:
-        return mean - label * np.log(mean) - (label - np.where(label > 0, label * np.log(np.maximum(label, 1)), 0))
-    return 2 * (label / np.sqrt(mean) + np.sqrt(mean) - 2 * np.sqrt(label))

@@ -12,12 +12,14 @@ import pytest
 
 from customers.toyshop import CUTOFFS, toy_shop
 from shopkeeper.customers.base import Cohort
-from shopkeeper.customers.blend import WITH, WITHOUT, Blend, drawn_apart
+from shopkeeper.customers.blend import WITH, WITHOUT, Blend
 from shopkeeper.customers.build_cohort import as_it_is, build_cohort, join_cohorts
 from shopkeeper.customers.correction.season import FEWEST, borne_out, season_of, totals_until, what_came
+from shopkeeper.customers.weighing import drawn_apart
 from shopkeeper.customers.window import MONEY, ORDERS
 from shopkeeper.data.prepared import Prepared
 from shopkeeper.data.requests import Events
+from shopkeeper.metrics.value import poisson_deviance_rows
 from shopkeeper.models.about import AMOUNTS, COUNTS
 from shopkeeper.models.fit import Fit
 from shopkeeper.programs.season import Season, expected_ratio, season_from
@@ -173,16 +175,32 @@ def test_a_cutoff_before_which_little_is_known_or_without_orders_says_nothing_of
 
 
 def test_amounts_are_drawn_apart_as_far_as_it_helps_and_their_sum_stays():
-    rng = np.random.default_rng(0)
-    mean = rng.gamma(1.0, 100.0, 5000)
-    label = np.where(rng.random(5000) < 0.5, 0.0, 2 * mean) * rng.lognormal(-0.5, 1.0, 5000)
-    power, factor = drawn_apart(mean, label)
-    apart = factor * mean**power
-    assert power > 1
+    rng, n = np.random.default_rng(0), 5000
+    mean, customer = rng.gamma(1.0, 100.0, n), np.arange(n)
+    label = np.where(rng.random(n) < 0.5, 0.0, 2 * mean) * rng.lognormal(-0.5, 1.0, n)
+    shrunk = mean**0.7 * (mean.sum() / (mean**0.7).sum())
+    power, factor = drawn_apart(shrunk, label, customer)
+    apart = factor * shrunk**power
+    assert power > 1.2
     assert apart.sum() == pytest.approx(mean.sum())
-    assert np.abs(apart - label).mean() < np.abs(mean - label).mean()
-    assert drawn_apart(mean, mean) == (1.0, 1.0)  # already right
-    assert drawn_apart(np.zeros(3), np.ones(3)) == (1.0, 1.0)
+    assert np.abs(apart - label).mean() < np.abs(shrunk - label).mean()
+    assert drawn_apart(mean, mean, customer) == (1.0, 1.0)  # already right
+    assert drawn_apart(np.zeros(3), np.ones(3), customer[:3]) == (1.0, 1.0)
+
+
+def test_amounts_are_not_drawn_apart_where_the_deviance_by_which_they_are_judged_is_surely_lost():
+    rng, n = np.random.default_rng(0), 20_000
+    mean = rng.gamma(1.0, 100.0, n)
+    label = np.where(rng.random(n) < 0.5, 0.0, 2 * mean)  # the means are right, and above most of what comes
+    further = mean**1.2 * (mean.sum() / (mean**1.2).sum())
+    assert np.abs(further - label).mean() < np.abs(mean - label).mean()
+    power, factor = drawn_apart(mean, label, np.arange(n))
+    lost = poisson_deviance_rows(label, factor * mean**power) - poisson_deviance_rows(label, mean)
+    assert 1 <= power < 1.1
+    assert lost.mean() <= lost.std() / np.sqrt(n - 1)
+    four = np.repeat(mean, 4), np.repeat(label, 4)  # rows are many, customers are not: those are no surer
+    assert drawn_apart(*four, np.arange(4 * n) // 4)[0] == pytest.approx(power, abs=0.005)
+    assert drawn_apart(*four, np.arange(4 * n))[0] < power - 0.005
 
 
 def test_a_log_as_it_is_known_at_several_cutoffs_counts_once(shop: Prepared):
