@@ -43,7 +43,7 @@ from shopkeeper.programs.trees import tree_arrays
 from shopkeeper.recommenders.arrays import load_arrays, save_arrays
 from shopkeeper.recommenders.combined.examples import REQUESTS_AT_ONCE, Examples, drawn, examples, shares
 from shopkeeper.recommenders.combined.validated import mean_ndcg
-from shopkeeper.recommenders.counting.popularity import item_popularity
+from shopkeeper.recommenders.counting.popularity import popularity_of_the_rest
 from shopkeeper.recommenders.reached import reached_or_rest
 from shopkeeper.recommenders.windows import earlier_windows, offers_new_items, with_basket
 from shopkeeper.schema import event_codes
@@ -196,8 +196,7 @@ class TwoStage:
             requests, targets = drawn(window.requests, window.targets, most, fit.seed)
             asked = with_basket(replace(window, requests=requests, targets=targets))
             parts.append(self._examples(asked.requests, asked.targets, fit, most))
-        popularity_V = item_popularity(prepared, split, dict.fromkeys(fit.target_events, 1.0))
-        self.rest_V = popularity_V / (popularity_V.max() + 1) - 1  # in [-1, 0): below every candidate
+        self.rest_V = popularity_of_the_rest(split, fit.target_events)
         self._fit_candidates(split, fit)
         self.booster = None if fit.chosen else self._rank(parts, split, fit)
         self.alone = fit.chosen or ("" if fit.steps else self._better_alone(split, fit))

@@ -15,7 +15,7 @@ Shapes: B requests, V = n_items + 1 columns.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -133,6 +133,12 @@ def item_popularity(
         if half_life_days:
             weight = weight * np.exp2((at - last) / (half_life_days * MICROSECONDS_PER_DAY))
     return np.bincount(events.item[rows], weight, prepared.n_items + 1).astype(np.float32)
+
+
+def popularity_of_the_rest(split: Split, target_events: Iterable[str]) -> np.ndarray:
+    """An order of the items that a model does not reach, below all that it does: float32 (V,) in [-1, 0)."""
+    popularity_V = item_popularity(split.prepared, split, dict.fromkeys(target_events, 1.0))
+    return popularity_V / (popularity_V.max() + 1) - 1
 
 
 def counted_types(weights: np.ndarray) -> tuple[str, ...] | None:

@@ -32,7 +32,7 @@ from shopkeeper.models.about import About
 from shopkeeper.models.fit import Fit
 from shopkeeper.programs.base import Program
 from shopkeeper.recommenders.arrays import load_arrays, save_arrays
-from shopkeeper.recommenders.counting.popularity import item_popularity
+from shopkeeper.recommenders.counting.popularity import popularity_of_the_rest
 from shopkeeper.recommenders.item_pairs.counted import strongest
 from shopkeeper.recommenders.reached import reached_or_rest
 from shopkeeper.schema import event_codes
@@ -84,8 +84,7 @@ class ItemToItem:
     def fit(self, prepared: Prepared, split: Split, fit: Fit) -> None:
         """Count the rules in the training rows."""
         self.types = event_codes(list(fit.target_events))
-        popularity_V = item_popularity(prepared, split, dict.fromkeys(fit.target_events, 1.0))
-        self.rest_V = popularity_V / (popularity_V.max() + 1) - 1  # in [-1, 0): below every reached item
+        self.rest_V = popularity_of_the_rest(split, fit.target_events)
         n = len(self.rest_V)
         steps = Steps.of(Requests(prepared.events, prepared.offsets[:-1], np.asarray(split.train_end)), self.types, n)
         bought_SV = steps.bought()

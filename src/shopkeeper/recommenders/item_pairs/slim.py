@@ -31,7 +31,7 @@ from shopkeeper.models.fit import Fit
 from shopkeeper.programs.base import Program
 from shopkeeper.recommenders.arrays import load_arrays, save_arrays
 from shopkeeper.recommenders.counting.personal_frequency import own_counts
-from shopkeeper.recommenders.counting.popularity import counted_types, item_popularity, type_weights
+from shopkeeper.recommenders.counting.popularity import counted_types, popularity_of_the_rest, type_weights
 from shopkeeper.recommenders.knn.item_knn import cosine_neighbours
 from shopkeeper.recommenders.knn.similar import in_catalogue
 from shopkeeper.recommenders.reached import reached_or_rest
@@ -83,8 +83,7 @@ class SLIM:
 
     def fit(self, prepared: Prepared, split: Split, fit: Fit) -> None:
         """Explain each item by its neighbours in the training rows."""
-        popularity_V = item_popularity(prepared, split, dict.fromkeys(fit.target_events, 1.0))
-        self.rest_V = popularity_V / (popularity_V.max() + 1) - 1  # in [-1, 0): below every reached item
+        self.rest_V = popularity_of_the_rest(split, fit.target_events)
         trained = Requests(prepared.events, prepared.offsets[:-1], np.asarray(split.train_end))
         x_UV = in_catalogue(own_counts(trained, prepared.n_items + 1, self.weight_of_type), split)
         x_UV.data = np.minimum(x_UV.data, 1)

@@ -30,7 +30,7 @@ from shopkeeper.models.about import About, Learned
 from shopkeeper.models.fit import Fit
 from shopkeeper.programs.base import Program
 from shopkeeper.recommenders.arrays import load_arrays, save_arrays
-from shopkeeper.recommenders.counting.popularity import counted_types, item_popularity, type_weights
+from shopkeeper.recommenders.counting.popularity import counted_types, popularity_of_the_rest, type_weights
 from shopkeeper.recommenders.inside import ROOM, Fitted, Open, Settings, or_auto
 from shopkeeper.recommenders.item_pairs.counted import each_once, strongest, strongest_of_all
 from shopkeeper.recommenders.reached import reached_or_rest
@@ -115,8 +115,7 @@ class ItemKNN:
         if own is None:
             own = 0.0 if fit.filter_seen else 1.0
         self.similarity_VV = with_itself(*near[key], own)
-        popularity_V = item_popularity(split.prepared, split, dict.fromkeys(fit.target_events, 1.0))
-        self.rest_V = popularity_V / (popularity_V.max() + 1) - 1  # in [-1, 0): below every reached item
+        self.rest_V = popularity_of_the_rest(split, fit.target_events)
 
     def _taken(self, split: Split) -> sparse.csr_array:
         """What each customer took in the training rows: float32 sparse (U, V), at most 1."""

@@ -39,7 +39,7 @@ from shopkeeper.programs.base import Program
 from shopkeeper.programs.sessions import Near, informed, reached
 from shopkeeper.programs.sums import Arrays
 from shopkeeper.recommenders.arrays import load_arrays, save_arrays
-from shopkeeper.recommenders.counting.popularity import item_popularity
+from shopkeeper.recommenders.counting.popularity import popularity_of_the_rest
 from shopkeeper.recommenders.inside import ROOM, Fitted, Open, Settings, or_auto
 from shopkeeper.schema import INTEREST_TYPES, event_codes
 
@@ -135,8 +135,7 @@ class SessionKNN:
         return fitted
 
     def _keep(self, prepared: Prepared, split: Split, fit: Fit) -> None:
-        popularity_V = item_popularity(prepared, split, dict.fromkeys(fit.target_events, 1.0))
-        self.fallback_V = popularity_V / (popularity_V.max() + 1) - 1  # in [-1, 0): below every reached item
+        self.fallback_V = popularity_of_the_rest(split, fit.target_events)
         known_V = np.zeros(len(self.fallback_V), bool)
         known_V[split.known] = True
         trained = Requests(prepared.events, prepared.offsets[:-1], np.asarray(split.train_end))

@@ -32,7 +32,7 @@ from shopkeeper.models.about import About
 from shopkeeper.models.fit import Fit
 from shopkeeper.programs.base import Program
 from shopkeeper.recommenders.arrays import load_arrays, save_arrays
-from shopkeeper.recommenders.counting.popularity import item_popularity
+from shopkeeper.recommenders.counting.popularity import popularity_of_the_rest
 from shopkeeper.recommenders.reached import reached_or_rest
 from shopkeeper.schema import EVENT_TYPES, event_codes
 
@@ -96,8 +96,7 @@ class TIFUKNN:
     def fit(self, prepared: Prepared, split: Split, fit: Fit) -> None:
         """Keep the vectors of the customers who have target events among their training rows."""
         self.types = event_codes(list(fit.target_events))
-        popularity_V = item_popularity(prepared, split, dict.fromkeys(fit.target_events, 1.0))
-        self.rest_V = popularity_V / (popularity_V.max() + 1) - 1  # in [-1, 0): below every reached item
+        self.rest_V = popularity_of_the_rest(split, fit.target_events)
         known_V = np.zeros(len(self.rest_V), np.float32)
         known_V[split.known] = 1
         trained = Requests(prepared.events, prepared.offsets[:-1], np.asarray(split.train_end))

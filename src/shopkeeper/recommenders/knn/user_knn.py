@@ -30,7 +30,7 @@ from shopkeeper.models.fit import Fit
 from shopkeeper.programs.base import Program
 from shopkeeper.recommenders.arrays import load_arrays, save_arrays
 from shopkeeper.recommenders.counting.personal_frequency import own_counts
-from shopkeeper.recommenders.counting.popularity import counted_types, item_popularity, type_weights
+from shopkeeper.recommenders.counting.popularity import counted_types, popularity_of_the_rest, type_weights
 from shopkeeper.recommenders.knn.similar import best_of_each_row, in_catalogue
 from shopkeeper.recommenders.reached import reached_or_rest
 from shopkeeper.schema import INTEREST_TYPES
@@ -76,8 +76,7 @@ class UserKNN:
 
     def fit(self, prepared: Prepared, split: Split, fit: Fit) -> None:
         """Keep the vectors of the customers who have training rows."""
-        popularity_V = item_popularity(prepared, split, dict.fromkeys(fit.target_events, 1.0))
-        self.rest_V = popularity_V / (popularity_V.max() + 1) - 1  # in [-1, 0): below every reached item
+        self.rest_V = popularity_of_the_rest(split, fit.target_events)
         trained = Requests(prepared.events, prepared.offsets[:-1], np.asarray(split.train_end))
         self.x_UV = in_catalogue(self.vectors(trained), split)
         own = self.own_weight
