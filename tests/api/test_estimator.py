@@ -165,7 +165,6 @@ def test_names_of_items_stand_beside_their_ids():
         (lambda d, m: sk.fit("item_knn", d, task=3), "task=3 is neither a name nor settings"),
         (lambda d, m: sk.fit("item_knn", frame()), "data is a DataFrame; make a dataset of it first"),
         (lambda d, m: sk.fit(3, d), "a int is no model; give a name such as 'sasrec'"),
-        (lambda d, m: sk.fit("logistic", d), "dataset=shop says nothing about task=churn"),
         (lambda d, m: sk.dataset("demo_shp"), "there is no dataset=demo_shp. Did you mean 'demo_shop'?"),
         (lambda d, m: sk.dataset("demo_shop", simulate={"custmers": 5}), "unknown option `simulate.custmers`. Did you"),
         (lambda d, m: sk.Estimator("item_knn").recommend(7), "item_knn is not fitted; call fit(data) first"),
@@ -249,6 +248,7 @@ def test_a_notebook_shows_tables_with_every_text_escaped(model, popular, data: s
 
 def test_a_bundle_answers_as_the_model_does(model: sk.Estimator, tmp_path: Path):
     bundle = model.export(tmp_path / "bundle", golden=5)
+    assert repr(bundle) == f"Bundle({str(bundle.path)!r}, model='item_knn', task='next_item')"
     listed = model.recommend(history=[["s1", "s2"]], k=4)
     answered = bundle.recommend([["s1", "s2"]], k=4)[0]
     assert [item for item, _ in answered] == listed["item_id"].tolist()

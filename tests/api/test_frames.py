@@ -146,7 +146,9 @@ def test_kinds_of_events_are_told_or_asked_for():
         {"buy": "purchase", "look": "view"}
     ).value_counts().to_dict()  # fmt: skip
     assert data.spec["target_events"] == ["purchase"]
-    with pytest.raises(sk.UserError, match=r"event='purchse' is no kind of event. Did you mean 'purchase'\?"):
+    with pytest.raises(
+        sk.UserError, match=r"event='purchse' is no kind of event. Did you mean 'purchase'\?.* is type='…'"
+    ):
         fingerprint(frame(), event="purchse")
 
 

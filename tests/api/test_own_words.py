@@ -138,11 +138,30 @@ def test_a_setting_of_somebody_else_is_said_to_be_theirs(key: str, words: str):
 
 
 def test_windows_of_a_task_go_where_the_message_says(data: sk.Dataset):
-    with pytest.raises(sk.UserError, match=r"or in the dataset churn: \{horizon_days: …, active_days: …\}"):
-        sk.fit("base_rate", data)
+    few = sk.Dataset.from_pandas(frame(customers=1), **COLUMNS)  # too few pauses to propose windows by
+    with pytest.raises(sk.UserError, match=r"or in the dataset churn: \{horizon_days: …, active_days: …\} .*'windows'"):
+        sk.fit("base_rate", few)
     windows = {"horizon_days": 10, "active_days": 20}
     model = sk.fit("base_rate", data, task={"name": "churn", "windows": windows}, **QUICK)
     assert model.run.config["task"]["windows"]["horizon_days"] == 10
+
+
+def test_windows_of_churn_are_proposed_by_the_pauses_unless_they_are_told(data: sk.Dataset):
+    assert data.spec["churn"] == {"horizon_days": 7, "active_days": 7}  # everybody comes every third day
+    told = sk.Dataset.from_pandas(frame(), **COLUMNS, churn={"horizon_days": 20})
+    assert told.spec["churn"] == {"horizon_days": 20}
+    views = sk.Dataset.from_pandas(frame(), **COLUMNS, event="view")
+    assert "churn" not in views.spec
+
+
+def test_units_below_zero_are_told_how_returns_are_given():
+    units = np.where(frame().index % 10 == 3, -1, 1)
+    back = sk.Dataset.from_pandas(frame().assign(units=units), **COLUMNS, quantity="units")
+    with pytest.raises(sk.UserError, match=r"negative quantity .* what was sent back is an event of its own: type='…'"):
+        _ = back.n_events
+    kinds = np.where(units < 0, "return", "purchase")
+    told = sk.Dataset.from_pandas(frame().assign(units=units, kind=kinds), **COLUMNS, quantity="units", type="kind")
+    assert told.n_events == len(units)
 
 
 def test_a_frame_in_place_of_its_column_or_of_lists_is_named(data: sk.Dataset):
@@ -177,7 +196,7 @@ def test_what_is_doubtful_about_ids_is_said_once_with_the_argument_that_settles_
     said = [r.getMessage() for r in caplog.records if "shop: user_id" in r.getMessage()]
     assert said == [
         "shop: user_id: 2.5% of the rows have 'guest', which stands for nobody in many shops; if it does here, set "
-        "missing={'user_id': ['guest']}",
+        "missing={'user_id': ['guest']} and max_rejected_share=0.04, as rows without one are rejected",
         "shop: user_id: 1 of 40 ids are another one but for leading zeros, and are kept apart",
     ]
 

@@ -18,6 +18,7 @@ from shopkeeper.api.frames import as_arrow, as_ids
 from shopkeeper.api.told import compose
 from shopkeeper.errors import UserError, nearest
 from shopkeeper.ingest.guesses.files import given
+from shopkeeper.ingest.guesses.gaps import ROWS, windows_by_gaps
 from shopkeeper.ingest.guesses.habits import SHORT, kind_of, span_days, windows_of
 from shopkeeper.ingest.guesses.look import head, reader_of
 from shopkeeper.ingest.guesses.new_dataset import guess_dataset
@@ -25,7 +26,8 @@ from shopkeeper.ingest.guesses.scalars import DOUBT
 from shopkeeper.ingest.guesses.times import ZONE, time_options
 from shopkeeper.ingest.raw import is_pattern
 from shopkeeper.ingest.times import MISSING
-from shopkeeper.schema import EVENT_TYPES, INTEREST_TYPES
+from shopkeeper.schema import EVENT_TYPES, INTEREST_TYPES, MICROSECONDS_PER_DAY
+from shopkeeper.timeline.customers import BLOCK
 
 log = logging.getLogger(__name__)
 LOOKED_AT = 20_000  # rows, to see how times are written
@@ -87,7 +89,9 @@ def describe(
     """The settings of a dataset and the tables that they speak of; arguments as of `Dataset.from_pandas`."""
     named = columns.named()
     if event not in EVENT_TYPES:
-        raise UserError(f"event='{event}' is no kind of event.{nearest(event, EVENT_TYPES)}")
+        raise UserError(
+            f"event='{event}' is no kind of event.{nearest(event, EVENT_TYPES)} A column of kinds is type='…'."
+        )
     if columns.user is None or columns.item is None:
         missing = "user" if columns.user is None else "item"
         raise UserError(f"{missing} names no column; say which one holds the {missing}'s id: {missing}='…'")
@@ -124,6 +128,8 @@ def describe(
         windows = windows_of(days, micros[_asked(table, event_type, targets) & (micros != MISSING)] if few else None)
         spec |= {"temporal": windows} if windows else {}
         split = "temporal" if days >= SHORT and windows else split
+        if BLOCK not in settings and "purchase" in targets:
+            spec |= _windows_of_customers(table, named["user_id"], micros, event_type, days)
     tables = {"events": table}
     for kind, entities, carried, id_column in (
         ("items", items, item_columns, columns.item), ("users", users, user_columns, columns.user),
@@ -254,6 +260,17 @@ def _asked(table: pa.Table, event_type: Any, targets: Sequence[str]) -> np.ndarr
     values = [value for value, kind in event_type["map"].items() if kind in targets]
     kinds = table[event_type["column"]].cast(pa.string()).combine_chunks()
     return np.asarray(pc.is_in(kinds, pa.array(values, pa.string())))
+
+
+def _windows_of_customers(
+    table: pa.Table, user: str, micros: np.ndarray, event_type: Any, days: float
+) -> dict[str, dict[str, int]]:
+    """The block of windows that suits the pauses between the first purchases, as `new-dataset` has it; {}: none do."""
+    bought = np.flatnonzero((_asked(table, event_type, ["purchase"]) & (micros != MISSING))[:ROWS])
+    who = pl.Series(pl.from_arrow(table[user].combine_chunks().take(pa.array(bought)).cast(pa.string())))
+    rows = pl.DataFrame({"user": who, "day": micros[bought] // MICROSECONDS_PER_DAY})
+    found = windows_by_gaps(rows.drop_nulls().unique().sort("user", "day"), days)
+    return {} if found is None else {BLOCK: {"horizon_days": found[0], "active_days": found[0]}}
 
 
 def _times(column: pa.ChunkedArray, name: str, zone: str) -> tuple[dict[str, Any], np.ndarray]:

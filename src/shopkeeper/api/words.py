@@ -19,6 +19,9 @@ from shopkeeper.ingest.log import RejectedError
 log = logging.getLogger(__name__)
 IN_FILES = " (reader.decimal wrong?)"  # of numbers in a file
 MISSING = r"missing: \{(\w+): (\[[^\]]*\])\}"  # as YAML has it; a call has an argument
+ALLOWED = r"max_rejected_share: ([0-9.]+)"
+NEGATIVE = "negative quantity"
+SENT_BACK = "; what was sent back is an event of its own: type='…', a column that says 'return' there"
 
 
 def check_settings(of: Callable[..., Any], settings: Mapping[str, Any]) -> None:
@@ -44,9 +47,11 @@ def of_a_frame(call: str) -> Iterator[None]:
     except RejectedError as e:
         if not call:
             raise
+        back = SENT_BACK if NEGATIVE in e.share else ""
+        said = f"row {e.first['row']:,} of the frame{e.what}; in all {e.share}".replace(IN_FILES, "")
         raise UserError(
-            f"row {e.first['row']:,} of the frame{e.what}; in all {e.share}: mend or drop them in the frame, or allow "
-            f"it with {call}(…, max_rejected_share=…), now {e.allowed}".replace(IN_FILES, "")
+            f"{said}: mend or drop them in the frame, or allow it with {call}(…, max_rejected_share=…), now "
+            f"{e.allowed}{back}"
         ) from None
     finally:
         of_frames.reset(before)
@@ -58,7 +63,8 @@ def say_rejected(prepared: Prepared) -> None:
         _warn_once(prepared.fingerprint, prepared.name, f"rows left out: {n:,} × {reason.replace(IN_FILES, '')} "
                    "(rejected() of the dataset shows them)")  # fmt: skip
     for doubt in prepared.manifest.get("id_doubts") or []:
-        _warn_once(prepared.fingerprint, prepared.name, re.sub(MISSING, r"missing={'\1': \2}", doubt))
+        said = re.sub(ALLOWED, r"max_rejected_share=\1", re.sub(MISSING, r"missing={'\1': \2}", doubt))
+        _warn_once(prepared.fingerprint, prepared.name, said)
 
 
 @cache

@@ -123,7 +123,8 @@ def customer_spec(config: Data) -> CustomerSpec:
         raise UserError(
             f"dataset={config.dataset.name} says nothing about task={task.name}; "
             f"set task.windows.horizon_days and task.windows.active_days, or in the dataset "
-            f"{task.name}: {{horizon_days: …, active_days: …}}"
+            f"{task.name}: {{horizon_days: …, active_days: …}} "
+            f"(from Python: task={{'name': '{task.name}', 'windows': {{'horizon_days': …, 'active_days': …}}}})"
         )
     return CustomerSpec.from_config({"zone": config.dataset.zone, **settings})
 

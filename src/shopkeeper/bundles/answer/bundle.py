@@ -60,6 +60,10 @@ class Bundle:
     places: Places | None = None  # of a recommender
     seen: Counter[str] = field(default_factory=Counter)  # over all calls: requests, events, unknown_items, …
 
+    def __repr__(self) -> str:
+        """Without the manifest, which fills a page."""
+        return f"Bundle({str(self.path)!r}, model={self.manifest.get('model')!r}, task={self.manifest.get('task')!r})"
+
     @classmethod
     def load(cls, path: Path | str, *, threads: int = 1, approximate: bool = False) -> Bundle:
         """Check every hash, then open.

@@ -5,6 +5,7 @@ No customer's id is repeated here, but for names that stand for nobody.
 
 from __future__ import annotations
 
+import math
 import re
 
 import numpy as np
@@ -24,16 +25,19 @@ def id_doubts(name: str, ids: pa.Array, rows: np.ndarray, n_rows: int) -> list[s
         return []
     lines, share, usual = [], rows / n_rows, 1 / len(ids)
     stand_in = placeholders(ids)
-    for at in stand_in[np.argsort(-rows[stand_in], kind="stable")].tolist():
-        text = ids[at].as_py()
-        if re.search(r"[^0-9.-]", text) or share[at] >= max(NOTABLE, OFTEN * usual) or share[at] >= PLENTY:
-            lines.append(
-                f"{name}: {share[at]:.1%} of the rows have '{text}', which stands for nobody in many shops; if it does "
-                f"here, set missing: {{{name}: ['{text}']}}"
-            )
+    said = {
+        ids[at].as_py(): float(share[at])
+        for at in stand_in[np.argsort(-rows[stand_in], kind="stable")].tolist()
+        if re.search(r"[^0-9.-]", ids[at].as_py()) or share[at] >= max(NOTABLE, OFTEN * usual) or share[at] >= PLENTY
+    }
+    for text, much in said.items():
+        lines.append(
+            f"{name}: {much:.1%} of the rows have '{text}', which stands for nobody in many shops; if it does "
+            f"here, set missing: {{{name}: {list(said)}}}{_rejected_then(name, sum(said.values()))}"
+        )
     top = int(np.argmax(rows))
-    much = share[top] >= OFTEN * usual or (share[top] >= MOST and len(ids) > 2)
-    if top not in stand_in and share[top] >= PLENTY and much:
+    heavy = share[top] >= OFTEN * usual or (share[top] >= MOST and len(ids) > 2)
+    if top not in stand_in and share[top] >= PLENTY and heavy:
         lines.append(
             f"{name}: one id holds {share[top]:.1%} of all rows; is it one? Else set missing: {{{name}: [that id]}}"
         )
@@ -47,3 +51,10 @@ def id_doubts(name: str, ids: pa.Array, rows: np.ndarray, n_rows: int) -> list[s
         lost = f"{found.exponents:,} ids are written like 4.00840E+12 and have lost digits"
         lines.append(f"{name}: {lost}; read or export them as text")
     return lines
+
+
+def _rejected_then(name: str, share: float) -> str:
+    """What has to be set beside it where more rows than usually may be are then without a customer or an item."""
+    if name not in ("user_id", "item_id") or share <= NOTABLE:
+        return ""
+    return f" and max_rejected_share: {math.ceil(100 * share + 1) / 100:g}, as rows without one are rejected"
