@@ -41,6 +41,9 @@ import sys
 import tempfile
 import time
 import urllib.request
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -95,25 +98,11 @@ def alone(bundle: Bundle, asked: list[dict[str, Any]], core: int) -> tuple[np.nd
     return np.array(loop), np.array(paced)
 
 
-def main() -> None:
-    words = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    words.add_argument("--seconds", type=float, default=300, help="at 80 %% of the limit")
-    words.add_argument("--items", type=int, default=50_000)
-    words.add_argument("--callers", type=int, default=CALLERS)
-    words.add_argument("--before-others", action="store_true", help="go before all else on the machine")
-    words.add_argument("--note", help="what a reader of the result must know, e.g. other work on the machine")
-    told = words.parse_args()
-    cores = sorted(os.sched_getaffinity(0))
-
-    if told.before_others:
-        if os.getsid(0) != os.getpid():  # a group of processes has its share, too: this one gets its own
-            os.execvp("setsid", ["setsid", "-w", sys.executable, *sys.argv])
-        os.nice(-20)
-        if AUTOGROUP.exists():
-            AUTOGROUP.write_text("-20")
+def asked_and_bodies(items: int) -> tuple[list[dict[str, Any]], list[bytes]]:
+    """Requests as the bundle takes them, and as bytes for the service."""
     rng = np.random.default_rng(2)
     lengths = rng.integers(1, LENGTH + 1, 200).tolist()
-    asked: list[dict[str, Any]] = [{"history": h, "k": 10} for h in histories(rng, told.items, lengths)]
+    asked: list[dict[str, Any]] = [{"history": h, "k": 10} for h in histories(rng, items, lengths)]
     bodies = []
     for one in asked:
         text = json.dumps(one).encode()
@@ -124,109 +113,157 @@ def main() -> None:
             f"Content-Length: {len(text)}",
         )
         bodies.append("\r\n".join([*lines, "", ""]).encode() + text)
-    with tempfile.TemporaryDirectory() as place:
-        folder = made(told.items, Path(place))
-        with socket.socket() as free:
-            free.bind(("127.0.0.1", 0))
-            port = free.getsockname()[1]
-        command = [
-            sys.executable,
-            "-m",
-            "shopkeeper",
-            "serve",
-            str(folder),
-            "--port",
-            str(port),
-        ]
+    return asked, bodies
 
-        service = subprocess.Popen(command, stderr=subprocess.DEVNULL,
-                                   preexec_fn=lambda: os.sched_setaffinity(0, {cores[0]}))  # fmt: skip
-        os.sched_setaffinity(0, {cores[-1]})
-        gc.freeze()
-        try:
-            for _ in range(600):
-                try:
-                    urllib.request.urlopen(f"http://127.0.0.1:{port}/health/ready").close()
-                    break
-                except OSError:
-                    time.sleep(0.1)
-            bundle = Bundle.load(folder)
-            looped(port, bodies, told.callers, 3)
-            beside = {}
-            for callers in BESIDE:
-                limit = looped(port, bodies, callers, SHORT).asked / SHORT
-                beside[f"{callers} callers"] = limit, looped(port, bodies, callers, SHORT, SHARE * limit)
-            limit = looped(port, bodies, told.callers, SHORT).asked / SHORT
-            before, held, loops, paces, spans = within(port, SOON), Client(port, bodies), [], [], []
-            seen = [Pauses(core) for core in (cores[0], cores[-1])]
-            for _ in range(STRETCHES):
-                loop, pace = alone(bundle, asked, cores[0])
-                loops.append(loop)
-                paces.append(pace)
-                begin = time.perf_counter()
-                part = looped(port, bodies, told.callers, told.seconds / STRETCHES, SHARE * limit)
-                spans.append((begin, time.perf_counter()))
-                held.seconds += part.seconds
-                held.sent += part.sent
-                held.late += part.late
-                held.statuses += part.statuses
-                held.asked += part.asked
-            pauses = [paused_within(one.end(), spans) for one in seen]
-            own, own_paced = np.concatenate(loops), np.concatenate(paces)
-            after, paced = within(port, SOON), Client(port, bodies)
-            asyncio.run(steady(paced, SHARE * limit, SHORT, POISSON))
-            beside["nobody held back"] = limit, paced
-            above = Client(port, bodies)
-            asyncio.run(flooded(above, ABOVE, 15))
-        finally:
-            service.send_signal(signal.SIGTERM)
-            service.wait(60)
-    dataset = f"{told.items:,} items, width {WIDTH}, up to {LENGTH} events"
-    name = f"service at 80 %, {told.callers} callers"
-    rows = [row(f"service, {told.callers} callers", dataset, "answers a second at most", "1/s", [limit])]
+
+@contextmanager
+def served(folder: Path, cores: list[int]) -> Iterator[int]:
+    """The service of a bundle on the first core, this process on the last one: its port, once it is ready."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    command = [sys.executable, "-m", "shopkeeper", "serve", str(folder), "--port", str(port)]
+    service = subprocess.Popen(command, stderr=subprocess.DEVNULL,
+                               preexec_fn=lambda: os.sched_setaffinity(0, {cores[0]}))  # fmt: skip
+    os.sched_setaffinity(0, {cores[-1]})
+    gc.freeze()
+    try:
+        for _ in range(600):
+            try:
+                urllib.request.urlopen(f"http://127.0.0.1:{port}/health/ready").close()
+                break
+            except OSError:
+                time.sleep(0.1)
+        yield port
+    finally:
+        service.send_signal(signal.SIGTERM)
+        service.wait(60)
+
+
+@dataclass
+class Found:
+    """What came of the load."""
+
+    limit: float  # answers a second at most
+    held: Client  # at 80 % of it
+    above: Client  # far more connections than may wait
+    beside: dict[str, tuple[float, Client]]  # of other callers: the limit, and 80 % of it
+    own: np.ndarray  # seconds of the bundle alone, in a loop
+    own_paced: np.ndarray  # and at 80 % of that
+    soon: float  # share of the responses at 80 % that took less than SOON by the service's clock
+    pauses: list[list[float]]  # seconds that the service's and the client's core stood still meanwhile
+
+
+def loaded(port: int, bundle: Bundle, asked: list[dict[str, Any]], bodies: list[bytes], callers: int, seconds: float,
+           cores: list[int]) -> Found:  # fmt: skip
+    """Ask the service in all ways, and the bundle in between."""
+    looped(port, bodies, callers, 3)
+    beside = {}
+    for others in BESIDE:
+        limit = looped(port, bodies, others, SHORT).asked / SHORT
+        beside[f"{others} callers"] = limit, looped(port, bodies, others, SHORT, SHARE * limit)
+    limit = looped(port, bodies, callers, SHORT).asked / SHORT
+    before, held, loops, paces, spans = within(port, SOON), Client(port, bodies), [], [], []
+    seen = [Pauses(core) for core in (cores[0], cores[-1])]
+    for _ in range(STRETCHES):
+        loop, pace = alone(bundle, asked, cores[0])
+        loops.append(loop)
+        paces.append(pace)
+        begin = time.perf_counter()
+        part = looped(port, bodies, callers, seconds / STRETCHES, SHARE * limit)
+        spans.append((begin, time.perf_counter()))
+        held.seconds += part.seconds
+        held.sent += part.sent
+        held.late += part.late
+        held.statuses += part.statuses
+        held.asked += part.asked
+    pauses = [paused_within(one.end(), spans) for one in seen]
+    after, paced = within(port, SOON), Client(port, bodies)
+    asyncio.run(steady(paced, SHARE * limit, SHORT, POISSON))
+    beside["nobody held back"] = limit, paced
+    above = Client(port, bodies)
+    asyncio.run(flooded(above, ABOVE, 15))
+    soon = (after[1] - before[1]) / (after[0] - before[0])
+    return Found(limit, held, above, beside, np.concatenate(loops), np.concatenate(paces), soon, pauses)
+
+
+def rows_of(found: Found, dataset: str, callers: int) -> list[dict[str, Any]]:
+    """The figures."""
+    name, held = f"service at 80 %, {callers} callers", found.held
+    rows = [row(f"service, {callers} callers", dataset, "answers a second at most", "1/s", [found.limit])]
     due, sent = "a request from when it was due", "a request from when it was sent"
     for who, what, taken in (
-        ("bundle in a loop", sent, own),
-        ("bundle at 80 % of its loop", due, own_paced),
+        ("bundle in a loop", sent, found.own),
+        ("bundle at 80 % of its loop", due, found.own_paced),
         (name, sent, held.sent),
         (name, due, held.seconds),
         (name, "a caller that waits for no answer sends late by", held.late),
     ):
         rows += [row(who, dataset, f"{what}, p{p}", "ms", [np.percentile(taken, p) * 1e3]) for p in (50, 99)]
-    for where, long in zip(("service", "client"), pauses, strict=True):
+    for where, long in zip(("service", "client"), found.pauses, strict=True):
         rows.append(row(name, dataset, f"pauses of the {where}'s core above 5 ms", "1", [len(long)]))
         rows.append(row(name, dataset, f"pauses of the {where}'s core above 5 ms, together", "ms", [sum(long) * 1e3]))
     rows.append(row(name, dataset, "requests", "1", [held.asked]))
-    rows.append(row(name, dataset, f"of its responses within {SOON * 1e3:g} ms by the service's own clock", "1",
-                    [(after[1] - before[1]) / (after[0] - before[0])]))  # fmt: skip
-    for who, (most, found) in beside.items():
+    by_its_clock = f"of its responses within {SOON * 1e3:g} ms by the service's own clock"
+    rows.append(row(name, dataset, by_its_clock, "1", [found.soon]))
+    for who, (most, other) in found.beside.items():
         rows.append(row(f"service at 80 %, {who}", dataset, "answers a second at most", "1/s", [most]))
         rows += [row(f"service at 80 %, {who}", dataset, f"a request, p{share}", "ms",
-                     [np.percentile(found.seconds, share) * 1e3]) for share in (50, 99)]  # fmt: skip
-    for who, found in ((name, held), ("service above its limit", above)):
+                     [np.percentile(other.seconds, share) * 1e3]) for share in (50, 99)]  # fmt: skip
+    for who, client in ((name, held), ("service above its limit", found.above)):
         rows += [row(who, dataset, f"responses with {status}" if status else "connections that ended unanswered", "1",
-                     [n]) for status, n in sorted(found.statuses.items())]  # fmt: skip
-    bad = sum(n for status, n in held.statuses.items() if status != 200)
-
-    def times(ours: list[float] | np.ndarray, theirs: np.ndarray) -> float:
-        return float(np.percentile(ours, 99) / np.percentile(theirs, 99))
-
+                     [n]) for status, n in sorted(client.statuses.items())]  # fmt: skip
     rows.append(row(name, dataset, "p99 from when it was due, times the bundle's in a loop", "1",
-                    [times(held.seconds, own)]))  # fmt: skip
-    claims = [
-        at_least("handover", "seconds at 80 % of the service's limit", told.seconds, 300),
+                    [p99_times(held.seconds, found.own)]))  # fmt: skip
+    return rows
+
+
+def p99_times(ours: list[float] | np.ndarray, theirs: np.ndarray) -> float:
+    """The one's 99th percentile as a multiple of the other's."""
+    return float(np.percentile(ours, 99) / np.percentile(theirs, 99))
+
+
+def claims_of(found: Found, callers: int, seconds: float) -> list[dict[str, Any]]:
+    """What is asked of them."""
+    held, above = found.held, found.above
+    bad = sum(n for status, n in held.statuses.items() if status != 200)
+    return [
+        at_least("handover", "seconds at 80 % of the service's limit", seconds, 300),
         at_most("handover", "responses other than 200 in them", bad, 0),
-        at_most("handover", f"its p99 there, {told.callers} callers, from when each was due, times the bundle's at "
-                "80 % of its own limit", times(held.seconds, own_paced), 5),
-        at_most("handover", f"its p99 there, {told.callers} callers, from when each was sent, times the bundle's",
-                times(held.sent, own), 5),
+        at_most("handover", f"its p99 there, {callers} callers, from when each was due, times the bundle's at "
+                "80 % of its own limit", p99_times(held.seconds, found.own_paced), 5),
+        at_most("handover", f"its p99 there, {callers} callers, from when each was sent, times the bundle's",
+                p99_times(held.sent, found.own), 5),
         at_least("handover", f"429 above its limit, from {ABOVE} connections", above.statuses[429], 1),
         at_most("handover", "responses above its limit that are neither 200 nor 429",
                 sum(n for status, n in above.statuses.items() if status not in (200, 429)), 0),
     ]  # fmt: skip
+
+
+def main() -> None:
+    words = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    words.add_argument("--seconds", type=float, default=300, help="at 80 %% of the limit")
+    words.add_argument("--items", type=int, default=50_000)
+    words.add_argument("--callers", type=int, default=CALLERS)
+    words.add_argument("--before-others", action="store_true", help="go before all else on the machine")
+    words.add_argument("--note", help="what a reader of the result must know, e.g. other work on the machine")
+    told = words.parse_args()
+    cores = sorted(os.sched_getaffinity(0))
+    if told.before_others:
+        if os.getsid(0) != os.getpid():  # a group of processes has its share, too: this one gets its own
+            os.execvp("setsid", ["setsid", "-w", sys.executable, *sys.argv])
+        os.nice(-20)
+        if AUTOGROUP.exists():
+            AUTOGROUP.write_text("-20")
+    asked, bodies = asked_and_bodies(told.items)
+    with tempfile.TemporaryDirectory() as place:
+        folder = made(told.items, Path(place))
+        with served(folder, cores) as port:
+            found = loaded(port, Bundle.load(folder), asked, bodies, told.callers, told.seconds, cores)
+    rows = rows_of(found, f"{told.items:,} items, width {WIDTH}, up to {LENGTH} events", told.callers)
     for one in rows:
         print(f"{one['system']:<34} {one['figure']:<34} {one['median']:.3f} {one['unit']}")
-    write_result("service_load", rows, claims, note=told.note)
+    write_result("service_load", rows, claims_of(found, told.callers, told.seconds), note=told.note)
 
 
 if __name__ == "__main__":
