@@ -9,6 +9,7 @@ import pytest
 
 from shopkeeper.arrange.prepare import prepare_dataset
 from shopkeeper.customers.build_cohort import build_cohort
+from shopkeeper.data.listed import listed
 from shopkeeper.data.prepared import Prepared
 from shopkeeper.evaluation.rows.slices import user_attributes
 from shopkeeper.splits.perturb import perturb_after
@@ -61,6 +62,9 @@ def test_the_event_that_shows_a_category_is_not_known_at_its_own_instant(tmp_pat
     p = shop(tmp_path / "shop", {}, {"x": "tea"})
     assert categories(p, "2023-02-03T10:00") == [0, 0]
     assert categories(p, "2023-02-03T10:01") == [1, 1]
+    shown = instant("2023-02-03T10:00", "t")
+    assert listed(p, shown).tolist() == [False] * 4  # nor does the item table list it then
+    assert listed(p, shown + 1).tolist() == [False, True, False, False]
 
 
 def test_a_slice_by_an_attribute_of_users_says_unknown_before_an_event_has_shown_it(tmp_path):

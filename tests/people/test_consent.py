@@ -14,7 +14,7 @@ from test_identity import links, log, names
 
 from shopkeeper.arrange.prepare import prepare_dataset
 from shopkeeper.arrange.ties import shuffle_ties
-from shopkeeper.data.consent import LATEST
+from shopkeeper.data.consent import LATEST, Consent
 from shopkeeper.data.prepared import Prepared
 from shopkeeper.errors import UserError
 from shopkeeper.ingest.block import REJECTED
@@ -63,6 +63,17 @@ def test_consent_as_of_an_instant_does_not_see_what_is_withdrawn_later():
 def test_consent_given_again_counts_again_but_not_for_the_time_between():
     events = log(("bob", 2), ("bob", 9), ("bob", 12))
     assert kept(events, consents(("bob", 1, 8), ("bob", 10)))[0] == [("bob", 2), ("bob", 12)]
+
+
+def test_a_ledger_counts_a_change_from_its_own_instant_on():
+    ledger = Consent(np.array([0, 3, 3]), np.array([10, 20, 30]), np.array([True, False, True]))  # the second: nothing
+    at = np.array([9, 10, 19, 20, 30])
+    first = np.ones(5, np.int32)
+    assert ledger.holds(first, at).tolist() == [False, True, True, False, True]
+    assert not ledger.holds(first + 1, at).any()
+    assert ledger.next_end(first[1:], at[1:]).tolist() == [20, 20, LATEST + 1, LATEST + 1]
+    assert ledger.until(20).at.tolist() == [10, 20]
+    assert ledger.until(19).at.tolist() == [10]
 
 
 def test_consent_that_overlaps_itself_is_refused():

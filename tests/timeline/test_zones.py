@@ -119,3 +119,11 @@ def test_folds_of_whole_days_begin_at_midnight_in_the_shop_before_and_after_a_cl
     assert [iso(t) for t in (cutoffs.validation, cutoffs.test, cutoffs.end)] == [
         "2023-02-14T08:00:00Z", "2023-02-21T08:00:00Z", "2023-02-28T08:00:00Z",
     ]  # fmt: skip
+
+
+def test_the_last_fold_leaves_something_before_its_validation_window():
+    told = {"kind": "rolling", "name": "rolling", "test_days": 1, "validation_days": 1}
+    first, last = at("2023-01-01"), at("2023-01-10T12:00")  # ten days: a fold's validation begins a day after the first
+    assert iso(split(**told, fold=7).cutoffs(first, last).validation) == "2023-01-02T00:00:00Z"
+    with pytest.raises(UserError, match=r"split.fold=8 lies before .* the last fold that fits is 7"):
+        split(**told, fold=8).cutoffs(first, last)

@@ -17,6 +17,8 @@ from shopkeeper.customers.build_sessions import audit_sessions, build_sessions, 
 from shopkeeper.customers.folds import rows_of
 from shopkeeper.data.consent import Consent
 from shopkeeper.data.prepared import Prepared
+from shopkeeper.data.requests import Events
+from shopkeeper.data.session_rows import LaidOut
 from shopkeeper.errors import UserError
 from shopkeeper.pipeline.score import score
 from shopkeeper.splits.audit_error import AuditError
@@ -83,6 +85,15 @@ def test_sessions_by_hand(tmp_path: Path):
         "days_since_order": [6.25, np.nan, np.nan],
     }.items():
         np.testing.assert_allclose(known[name], right, err_msg=name)
+
+
+def test_a_session_goes_on_as_long_as_the_pause_that_would_end_it_is_not_over():
+    events = Events(np.ones(2, np.int32), np.ones(2, np.int8), np.array([BEGIN, BEGIN + MINUTE]))
+    sessions = LaidOut.of(events, np.ones(2, np.int32), 30)
+    for minutes, more, going in ((31, 0, [0]), (31, 1, [])):
+        at = np.array([BEGIN + minutes * MINUTE + more])
+        assert sessions.going_on(events, at, 2, 30).tolist() == going
+    assert sessions.going_on(events, np.array([BEGIN + 2 * MINUTE]), 3, 30).tolist() == []
 
 
 def test_where_the_log_says_which_session_a_row_is_of_other_rows_may_lie_between(tmp_path: Path):
