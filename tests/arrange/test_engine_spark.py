@@ -217,6 +217,29 @@ def test_an_export_whose_rows_are_no_events_leaves_the_same_bytes_on_spark(spark
     assert sha256_tree(other, skip=frozenset()) == sha256_tree(arrays, skip=frozenset())
 
 
+def test_spark_doubts_orders_of_several_files_as_arrays_do(spark, tmp_path: Path, caplog: pytest.LogCaptureFixture):
+    raw = tmp_path / "raw"
+    raw.mkdir()
+    first = ["1,a,x,2023-01-01 10:00:00", "1,a,y,2023-01-01 10:00:00", "2,b,x,2023-01-02 10:00:00",
+             "3,c,x,2023-01-03 10:00:00"]  # fmt: skip
+    second = ["1,a,x,2023-01-01 10:00:00", "3,c,y,2023-01-03 10:00:00", "2,b,x,2023-02-02 10:00:00",
+              "4,b,z,2023-02-03 10:00:00", "4,b,z,2023-02-03 10:00:00"]  # fmt: skip
+    for name, rows in (("1.csv", first), ("2.csv", second)):
+        (raw / name).write_text("\n".join(["order,who,what,when", *rows]) + "\n")
+    config = {
+        "name": "shop", "target_events": ["purchase"], "raw": {"folder": "", "files": ["1.csv", "2.csv"]},
+        "reader": {"format": "csv"}, "event_type": "purchase", "filters": {},
+        "columns": {"user_id": "who", "item_id": "what", "timestamp": "when", "order_id": "order"},
+    }  # fmt: skip
+    both(tmp_path, config, raw)
+    said = [r.getMessage() for r in caplog.records if "stand in several files" in r.getMessage()]
+    # Order 1 was edited, 2 is another order of its number, 3 was cut in two by the end of a file, 4 has two lines.
+    assert [text.partition(" stand")[0] for text in said] == ["shop: 2 lines of 1 orders"] * 2
+    caplog.clear()
+    prepare_dataset(config | {"rows": {"orders": "all"}}, raw, tmp_path / "told", progress=False, engine=ENGINE)
+    assert "stand in several files" not in caplog.text
+
+
 def test_missing_java_is_said_before_a_log_is_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setenv("PATH", "")
     monkeypatch.delenv("JAVA_HOME", raising=False)

@@ -36,6 +36,7 @@ import pyarrow.compute as pc
 from shopkeeper.arrange.engine_plan import Checked, Frame
 from shopkeeper.arrange.engine_settings import Engine, check_spark_installed
 from shopkeeper.arrange.order_numbers import split_orders_of
+from shopkeeper.arrange.overlap_spark import read_twice
 from shopkeeper.errors import UserError
 from shopkeeper.ingest.block import REJECTED, Block
 from shopkeeper.ingest.checks import Rows, check, wanted_columns
@@ -43,6 +44,7 @@ from shopkeeper.ingest.chunks import record_starts
 from shopkeeper.ingest.dataset import DatasetConfig
 from shopkeeper.ingest.dataset_parts import IF_THERE, ReaderSettings
 from shopkeeper.ingest.dataset_shape import ID_COLUMNS
+from shopkeeper.ingest.overlap import doubts_orders, say_orders_twice
 from shopkeeper.ingest.raw import find_files
 from shopkeeper.ingest.readers import reader
 from shopkeeper.ingest.readers.parquet import partitions
@@ -163,7 +165,10 @@ def read(spark: Any, config: DatasetConfig, raw: Path) -> tuple[Checked, pa.Tabl
     if len(errors):
         raise UserError(errors["reason"][0].as_py())
     rejected = bad.select(REJECTED.names).cast(REJECTED).combine_chunks()
-    frame = nw.from_native(found.where(f"kind = {KEPT}").drop("kind", *REJECTED.names))
+    kept = found.where(f"kind = {KEPT}").drop("kind", *REJECTED.names)
+    if len(paths) > 1 and "order_id" in ids and doubts_orders(config):
+        say_orders_twice(config, *read_twice(kept, ids["order_id"], FILE_BITS))
+    frame = nw.from_native(kept)
     if dated:
         assert config.order_days is not None
         frame = settle(split_orders_of(frame, ids["user_id"], ids["order_id"], config.order_days))

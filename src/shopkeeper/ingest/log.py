@@ -24,7 +24,7 @@ from shopkeeper.errors import UserError
 from shopkeeper.ingest.block import REJECTED, Block
 from shopkeeper.ingest.checks import ORDER, Rows, check
 from shopkeeper.ingest.dataset import DatasetConfig
-from shopkeeper.ingest.overlap import LATER_FILE, numbers_of, read_once
+from shopkeeper.ingest.overlap import LATER_FILE, doubts_orders, numbers_of, read_once, say_orders_twice
 from shopkeeper.ingest.raw import find_files
 from shopkeeper.ingest.reading import blocks_of
 from shopkeeper.ingest.values import as_floats
@@ -189,18 +189,13 @@ def _each_order_once(log: Log, file: np.ndarray, events: int, left_out: Counter[
 def _doubt_orders(log: Log, file: np.ndarray, config: DatasetConfig) -> None:
     """Say that orders stand in several files, which may overlap: exports of a shop, views of a database.
 
-    `file` is the number of each row's, int32 (n,). Nothing is said where a setting tells what such lines are.
+    `file` is the number of each row's, int32 (n,).
     """
-    if config.filters.repeats or config.rows.orders is not None:
+    if not doubts_orders(config):
         return
     order = log.ids["order_id"].codes
     again = order[~read_once(order, log.timestamp, log.event_type, log.item, file)]
-    if len(again):
-        logger.warning(
-            "%s: %s lines of %s orders stand in several files or entries of raw.fetch and count twice; where these "
-            "overlap, rows: {orders: once} takes each order from the last of them (orders: all says they do not)",
-            config.name, f"{len(again):,}", f"{len(np.unique(again)):,}",
-        )  # fmt: skip
+    say_orders_twice(config, len(again), len(np.unique(again)))
 
 
 def reasons(rejected: pa.Table) -> list[tuple[str, str, int]]:

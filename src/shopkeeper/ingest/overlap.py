@@ -9,12 +9,16 @@ all of them.
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 import polars as pl
 
+from shopkeeper.ingest.dataset import DatasetConfig
+
+logger = logging.getLogger(__name__)
 LATER_FILE = "lines of orders that stand in a later file, too"
 KEY = ("order", "time", "kind")
 
@@ -42,6 +46,21 @@ def read_once(
     again = (pl.col("file") < pl.col("last")) & pl.col("there").any().over(*KEY, "file")
     keep[rows[lines.select(again.alias("again"))["again"].to_numpy()]] = False
     return keep
+
+
+def doubts_orders(config: DatasetConfig) -> bool:
+    """Whether no setting tells what lines are whose order stands in several files."""
+    return not config.filters.repeats and config.rows.orders is None
+
+
+def say_orders_twice(config: DatasetConfig, lines: int, orders: int) -> None:
+    """The doubt about lines of orders that a later file has, too; nothing where there are none."""
+    if lines:
+        logger.warning(
+            "%s: %s lines of %s orders stand in several files or entries of raw.fetch and count twice; where these "
+            "overlap, rows: {orders: once} takes each order from the last of them (orders: all says they do not)",
+            config.name, f"{lines:,}", f"{orders:,}",
+        )  # fmt: skip
 
 
 def numbers_of(paths: Sequence[Path | None], lengths: Sequence[int]) -> np.ndarray:
