@@ -55,6 +55,41 @@ def test_an_orders_total_on_each_of_its_lines_is_a_doubt(tmp_path: Path):
     assert doubt not in guess(tmp_path, "\n".join(own) + "\n")[1]
 
 
+@pytest.mark.parametrize(
+    ("written", "currency"),
+    [("{},{:02} €", "EUR"), ("$ {}.{:02}", None), ("CHF 1'{:03}.{:02}", "CHF"), ("{}.{:02}", None)],
+)
+def test_one_sign_of_currency_beside_all_amounts_is_taken_away(tmp_path: Path, written: str, currency: str | None):
+    rows = [
+        f"k{i % 7};K{i % 5};2023-01-{1 + i % 28:02d} 10:00:00;{written.format(12 + i % 5, i % 90)}" for i in range(60)
+    ]
+    config, text = guess(tmp_path, "\n".join(["customer;sku;when;price", *rows]) + "\n")
+    assert config["currency"] == currency
+    assert ("steps" in config) is (written != "{}.{:02}")
+    p = Prepared.open(prepare_dataset(config, tmp_path, tmp_path / "out", progress=False))
+    assert p.events.price is not None
+    assert round(float(p.events.price.max()), 2) == (1016.59 if "1'" in written else 16.59)
+    assert "'price' is called like" not in text
+
+
+def test_several_signs_of_currency_are_left_and_told(tmp_path: Path):
+    rows = [f"k{i % 7};K{i % 5};2023-01-{1 + i % 28:02d} 10:00:00;{12 + i % 5} {'€£'[i % 2]}" for i in range(60)]
+    config, text = guess(tmp_path, "\n".join(["customer;sku;when;price", *rows]) + "\n")
+    assert "steps" not in config
+    assert "'price' is called like a price and holds no plain numbers" in text
+
+
+def test_a_doubt_about_nobody_leaves_the_config_whole(tmp_path: Path):
+    rows = [f"{'guest' if i % 20 == 0 else f'k{i % 9}'},K{i % 5},2023-{1 + i // 28:02d}-{1 + i % 28:02d},2.5"
+            for i in range(300)]  # fmt: skip
+    config, text = guess(tmp_path, "\n".join(["customer,sku,when,price", *rows]) + "\n")
+    assert "set missing: {user_id: ['guest']} and max_rejected_share: 0.06, as rows without one are rejected" in text
+    assert config["max_rejected_share"] == 0.01
+    assert config["churn"]["horizon_days"] > 0  # which stands before it
+    told = config | {"missing": {"user_id": ["guest"]}, "max_rejected_share": 0.06}
+    assert Prepared.open(prepare_dataset(told, tmp_path, tmp_path / "out", progress=False)).n_users == 9
+
+
 def test_net_beside_gross_and_whole_numbers_are_doubts(tmp_path: Path):
     head, rows = "customer,sku,when,price_net,price_gross", []
     for i in range(40):
@@ -97,9 +132,9 @@ def test_prices_with_either_sign_are_read_as_they_are_written(
 
 
 def test_what_is_called_a_price_and_is_no_number_is_a_doubt_and_not_left_out_in_silence(tmp_path: Path):
-    config, text = guess(tmp_path, rows("€ 12.5{n}"))
+    config, text = guess(tmp_path, rows("about 12.5{n}"))
     assert "price" not in config["columns"]
-    assert "DOUBT: 'price' is called like a price and holds no plain numbers, e.g. '€ 12.50'" in text
+    assert "DOUBT: 'price' is called like a price and holds no plain numbers, e.g. 'about 12.50'" in text
     assert "'price' does, write event_type" not in text  # ten different values are no kinds of events
     assert "is called like" not in guess(tmp_path, rows("12.5{n}").replace("price", "value"))[1]
     assert "holds no plain numbers" not in guess(tmp_path, rows("red").replace("price", "cost_centre"))[1]

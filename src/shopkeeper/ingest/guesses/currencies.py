@@ -16,6 +16,10 @@ SHOWN = 5  # currencies in a line
 # Signs of one currency each, unlike $ and ¥.
 SIGNS = {"€": "EUR", "£": "GBP", "₴": "UAH", "₽": "RUB", "zł": "PLN", "₺": "TRY"}
 CODES = ("EUR", "USD", "GBP", "CHF", "PLN", "UAH", "RUB", "CZK", "SEK", "NOK", "DKK", "CAD", "AUD", "JPY", "TRY")
+# Written beside an amount, on either side; of `$` and `kr` the file does not say which currency they are.
+BESIDE = "|".join(map(re.escape, (*SIGNS, *CODES, "US$", "$", "Kč", "kr", "Fr.")))
+AMOUNT = rf"^[+-]?\s*(?:({BESIDE})\s*[+-]?\d[\d.,'\u2019\s]*|\d[\d.,'\u2019\s]*?\s*({BESIDE}))$"
+NEARLY_ALL = 0.95  # share of a column's amounts that must carry the sign
 ASKED = f"{DOUBT}in which are the prices? a code such as EUR stands beside every amount then"
 
 
@@ -38,6 +42,43 @@ def currency_lines(
             kept = [f"{DOUBT}{found}"] if found else [f"currency: {names[0].upper()}"]
             return theirs, [*kept, f"extra: {{currency: {quoted(theirs)}}}"]
     return None, untold(columns["price"]) if "price" in columns else []
+
+
+def without_signs(frame: pl.DataFrame) -> tuple[pl.DataFrame, dict[str, str]]:
+    """The frame with bare amounts where nearly all of a column carry one sign of currency, and each such column's sign.
+
+    A column with several signs is left as it is: its amounts cannot be added up.
+    """
+    found: dict[str, str] = {}
+    for name in (n for n, kind in frame.schema.items() if kind == pl.String):
+        text = frame[name].drop_nulls().str.strip_chars()
+        text = text.filter(text != "")
+        if not len(text) or text.head(20).str.contains(AMOUNT).sum() == 0:
+            continue
+        signs = text.str.extract(AMOUNT, 1).fill_null(text.str.extract(AMOUNT, 2))
+        told = signs.drop_nulls().unique().to_list()
+        if len(told) == 1 and 1 - signs.null_count() / len(text) > NEARLY_ALL:
+            found[name] = str(told[0])
+    bare = [pl.col(name).str.replace_all(_around(sign), "") for name, sign in found.items()]
+    return frame.with_columns(bare), found
+
+
+def with_steps(lines: list[str], columns: Mapping[str, str], signs: Mapping[str, str]) -> list[str]:
+    """The lines of a config from `columns` on with steps that take signs of currency away, and their currency."""
+    steps = [f"  - text: {{column: {quoted(c)}, remove: {quoted(_around(signs[c]))}}}"
+             for c in dict.fromkeys(columns.values()) if c in signs]  # fmt: skip
+    if not steps:
+        return lines
+    sign = signs.get(columns.get("price", ""), "")
+    if code := SIGNS.get(sign) or (sign if sign in CODES else None):
+        lines = [
+            f"currency: {code} # as the amounts say" if line == f"currency: null {ASKED}" else line for line in lines
+        ]
+    return [lines[0], *steps, *lines[1:]] if lines[0] == "steps:" else ["steps:", *steps, *lines]
+
+
+def _around(sign: str) -> str:
+    return rf"\s*{re.escape(sign)}\s*"
 
 
 def untold(price: str) -> list[str]:

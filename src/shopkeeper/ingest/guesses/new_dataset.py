@@ -15,6 +15,7 @@ from shopkeeper.errors import UserError
 from shopkeeper.ingest.dataset_parts import ReaderSettings
 from shopkeeper.ingest.exports import FEWEST, Export, files_read, recognised, without_header
 from shopkeeper.ingest.guesses.beside import last_of
+from shopkeeper.ingest.guesses.currencies import with_steps, without_signs
 from shopkeeper.ingest.guesses.files import LOOKED_INTO, Given, given, only
 from shopkeeper.ingest.guesses.gaps import window_lines
 from shopkeeper.ingest.guesses.habits import (
@@ -47,6 +48,7 @@ TABLE = (
     "no times, and no customer with a few rows: where each row is a customer and a column says what came true, this is "
     "a table and no log; write the block `table` as in the guide, A table instead of a log, and not what stands here"
 )
+LAST = "\nmax_rejected_share:"  # how the last line of a config begins
 ONCE = " # an order that stands in several files is read from the last of them"
 
 
@@ -137,6 +139,7 @@ def _check_alike(heads: Sequence[Head], known: Sequence[str | None]) -> None:
 
 def _proposed(files: Given, frame: pl.DataFrame, options: dict[str, Any], doubts: list[str], exploded: str) -> str:
     frame, joined = join_date_and_clock(frame, NAMES["timestamp"])
+    frame, signs = without_signs(frame)
     columns = _columns(frame, nameless="names" in options)
     amounts = [columns[name] for name in ("price", "quantity") if name in columns]
     if options["format"] == "csv" and "decimal" not in options and any(has_decimal_comma(frame[c]) for c in amounts):
@@ -150,6 +153,7 @@ def _proposed(files: Given, frame: pl.DataFrame, options: dict[str, Any], doubts
     timed = "timestamp" in columns
     doubts += [TABLE] if not timed and _is_table(frame, columns) else []
     body, targets = body_lines(frame, columns, options, joined)
+    body = with_steps(body, columns, signs)
     windows = _windows(files, frame, columns, targets) if timed else {}
     split = split_of(columns, targets) if windows is not None else f"leave_one_out # {NO_CUTOFF}"
     lines = [
@@ -186,9 +190,9 @@ def _proposed(files: Given, frame: pl.DataFrame, options: dict[str, Any], doubts
     text = "\n".join(lines) + "\n"
     told = {**yaml.safe_load(text), "raw": {"folder": "", "files": [files.paths[0].name]}}
     if timed and split != "sessions":
-        text = text.replace("max_rejected_share:", "\n".join([*window_lines(told, files.paths), "max_rejected_share:"]))
+        text = text.replace(LAST, "\n".join(["", *window_lines(told, files.paths)]) + LAST)
     if doubt := would_be_rejected(told, files.paths[0], LOOKED_AT):
-        text = text.replace("max_rejected_share:", f"{DOUBT}{doubt}\nmax_rejected_share:")
+        text = text.replace(LAST, f"\n{DOUBT}{doubt}{LAST}")
     return text
 
 
