@@ -186,6 +186,18 @@ def test_the_full_audit_finds_a_count_over_the_whole_log():
         audit_by_perturbation(log(1), split, {"popularity": popularity})
 
 
+def test_keys_may_be_joined_as_of_the_very_cutoff():
+    split = clean(0, "temporal")
+    cutoff = split.timeline["cutoffs"]["validation"]["us"]
+
+    def joined(as_of: int) -> Prepared:
+        return replace(log(0), manifest={**log(0).manifest, "changes": {"identity": {"as_of": as_of}}})
+
+    assert audit_split(joined(cutoff), split)["passed"]
+    with pytest.raises(AuditError, match="later than the cutoff"):
+        audit_split(joined(cutoff + 1), split)
+
+
 def test_leave_one_out_reports_how_much_of_training_lies_after_other_peoples_tests():
     split = clean(2, "leave_one_out")
     p = log(2)

@@ -30,7 +30,7 @@ from shopkeeper.timeline import DAY, SplitSpec
 CART, VIEW = EVENT_CODE["add_to_cart"], EVENT_CODE["view"]
 
 
-def shop(folder: Path, seed: int) -> Prepared:
+def shop(folder: Path, seed: int, more: tuple[tuple[str, str, int, str, int], ...] = ()) -> Prepared:
     """Random visits, an hour apart or a day: looks, some of the things put into the cart, an order of several lines."""
     rng, rows = np.random.default_rng(seed), []
     for visit in range(300):
@@ -42,7 +42,7 @@ def shop(folder: Path, seed: int) -> Prepared:
         torn = rng.random() < 0.3  # lines of one order at different times
         for n, item in enumerate(bought):
             rows.append((user, f"i{item}", time + DAY // 12 + torn * n * DAY // 24, "purchase", visit + 1))
-    return write_log(folder, *zip(*rows, strict=True))
+    return write_log(folder, *zip(*rows, *more, strict=True))
 
 
 def orders_of(p: Prepared, u: int, low: int, high: int) -> list[tuple[int, dict[int, int]]]:
@@ -125,6 +125,17 @@ def test_product_pages_agree_with_a_loop_over_customers(tmp_path, seed):
     assert as_dict(split, "test") == want
     offsets, items = split.part("test")[0].barred
     assert [set(items[a:b].tolist()) for a, b in itertools.pairwise(offsets)] == shut
+
+
+def test_a_look_counts_for_an_order_that_begins_at_most_a_day_later(tmp_path):
+    looked, rows = START + 54 * DAY, []
+    for user, later, order in (("on time", 0, 901), ("too late", 1, 902)):
+        rows.append((user, "i1", looked, "view", 0))
+        rows += [(user, item, looked + DAY + later, "purchase", order) for item in ("i2", "i3")]
+    p = shop(tmp_path / "log", 0, tuple(rows))
+    requests, _ = opened(p, spec("temporal", asks="product", k_core=None)).part("test")
+    asked = set(p.users["user_id"].take(pa.array(requests.user - 1)).to_pylist())
+    assert asked & {"on time", "too late"} == {"on time"}
 
 
 def days_of(last: int) -> dict[str, object]:
