@@ -81,6 +81,13 @@ def test_each_request_is_in_its_slice(sliced, name, expected):
     assert sliced[name] == expected
 
 
+def test_ninety_days_of_silence_to_the_microsecond_are_a_lapse(tmp_path):
+    times = [[0, DAY, 91 * DAY - short] for short in (0, 1)]
+    prepared, split = tiny_prepared(tmp_path / "tiny", [[1, 2, 3]] * 2, times, n_items=6)
+    table = add_slices(evaluate_requests(Nothing(), split), prepared, split, "test")
+    assert table["slice:lifecycle"].to_pylist() == ["lapsed", "returning"]
+
+
 def test_an_attribute_from_outside_is_the_one_known_before_the_instant_as_features_have_it(tmp_path):
     prepared, _ = tiny_prepared(tmp_path / "tiny", [[1, 2, 3]] * 2, [[0, DAY, 2 * DAY]] * 2)
     since = pa.array([5, 9, 7], pa.timestamp("us", "UTC"))
@@ -155,6 +162,8 @@ def test_small_slices_are_marked_and_not_tested():
     assert few["n"] == 40
     assert few["models"]["a"]["low"] < few["models"]["a"]["value"] < few["models"]["a"]["high"]
     assert all(x["value"] != "few" for x in found["losses"])
+    found = slice_results(tables(1, 5.0), "ndcg@10", winner="b", small=40, resamples=100)
+    assert not next(x for x in found["slices"] if x["value"] == "few")["small"]  # of the least that is not small
 
 
 def test_a_slice_in_which_nothing_was_found_has_the_interval_of_nothing_in_so_many():

@@ -151,6 +151,7 @@ def test_a_dear_item_at_the_top_is_worth_more_than_a_cheap_one():
     assert dear_first == pytest.approx(1)
     assert cheap_first < 0.8
     assert np.isnan(weighted_ndcg(hits, np.array([np.nan, -1.0]), 10)[0])
+    assert weighted_ndcg(hits, np.array([-1.0, 3.0]), 10)[0] == pytest.approx(1 / np.log2(3))  # a loss counts nothing
 
 
 def test_targets_named_twice_map_to_one_row():
