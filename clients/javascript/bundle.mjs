@@ -23,6 +23,7 @@ export async function open(folder) {
   }
   const words = JSON.parse(content["vocabulary.json"]);
   const { requests: golden, placements = [] } = JSON.parse(content["golden.json"]);
+  if (manifest.scorer !== "onnx" && !SCORES[manifest.scorer]) throw new Error(`the program ${manifest.scorer} is shopkeeper's own: its README names it, not its code`);
   if (manifest.scorer !== "onnx") return new Bundle(manifest, words, { golden, placements }, null, readArrays(content["arrays.npz"]));
   if (content["arrays.npz"]) throw new Error("the own items of this model are scored by a program of shopkeeper's");
   const { default: ort } = await import("onnxruntime-node");
@@ -37,7 +38,6 @@ class Bundle {
     this.channel = new Map(words.channels.map((name, i) => [name, i + 1]));
     if (manifest.pairs) throw new Error("this client says one thing of a customer, not one of each category or item");
     if (manifest.preprocessing.queries) throw new Error("this client reads no searches");
-    if (!graph && !SCORES[manifest.scorer]) throw new Error(`the program ${manifest.scorer} is shopkeeper's own: its README names it, not its code`);
   }
 
   /** One answer, as golden.json holds it. */

@@ -187,6 +187,22 @@ def test_finished_answers_stay_and_others_give_way_when_told(folder: Path, custo
         answer_everybody(bundle, customers, out, per_part=3, overwrite=True)
 
 
+def test_a_setting_that_is_wrong_is_said_before_a_folder_is_made(folder: Path, customers: Path, tmp_path: Path):
+    bundle, out = Bundle.load(folder), tmp_path / "out"
+    for told, said in (({"k": 99}, "^k=99: this bundle gives"), ({"as_of": "soon"}, "^as_of: 'soon' is no time")):
+        with pytest.raises(UserError, match=said):  # and of no customer
+            answer_everybody(bundle, customers, out, k=told.get("k"), as_of=told.get("as_of"))
+    assert not out.exists()
+
+
+def test_a_folder_in_which_nothing_was_written_is_begun_anew(folder: Path, customers: Path, tmp_path: Path):
+    bundle, out, wrong = Bundle.load(folder), tmp_path / "out", tmp_path / "wrong.parquet"
+    pq.write_table(pa.table({"user_id": ["a"], "sku": ["i1"]}), wrong)
+    with pytest.raises(UserError, match="has no column 'item_id'"):
+        answer_everybody(bundle, wrong, out)
+    assert answer_everybody(bundle, customers, out) == 10
+
+
 def test_a_file_that_is_none_and_customers_that_do_not_stand_together_are_said(folder: Path, tmp_path: Path):
     bundle, file = Bundle.load(folder), tmp_path / "events.parquet"
     with pytest.raises(UserError, match="there is no file"):

@@ -245,17 +245,21 @@ def test_histories_of_about_one_length_are_answered_together_and_in_the_order_gi
     whole: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     lengths: list[int] = []
+    padding: list[float] = []
     best = ItemModel._best
 
     def noted(self: ItemModel, part: Any, *rest: Any) -> Any:
-        lengths.extend(len(items) for _, items in part)
+        together = [len(items) for _, items in part]
+        padding.append(max(together) / max(8, *together[:1]))
+        lengths.extend(together)
         return best(self, part, *rest)
 
     monkeypatch.setattr(ItemModel, "_best", noted)
-    histories = [["i1"] * (8 if n % 3 else 1) + [f"i{1 + n % 12}"] for n in range(300)]
+    histories = [["i1"] * (n if n % 3 else 1) + [f"i{1 + n % 12}"] for n in range(300)]
     bundle = Bundle.load(whole)
     together = bundle.recommend(histories, filter_seen=True)
     assert lengths == sorted(lengths)
+    assert max(padding) <= 2  # so that no short one is padded to a long one's length
     assert together == [bundle.recommend([h], filter_seen=True)[0] for h in histories]
 
 

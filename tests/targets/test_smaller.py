@@ -38,7 +38,11 @@ def smaller(request: pytest.FixtureRequest, graph: Path, shop: Any, tmp_path_fac
 
 
 def test_it_is_a_bundle_that_verifies_and_answers_nearly_as_the_exact_one(smaller: Path, graph: Path):
-    assert verify(smaller, repeat=0).ok
+    found = verify(smaller, repeat=0)
+    assert found.ok
+    kind = json.loads((smaller / "manifest.json").read_text())["variant"]["kind"]
+    assert f"all as {kind} answered when it was made" in str(found)
+    assert "all as the trained model answers" in str(verify(graph, repeat=0))
     exact, other = Bundle.load(graph), Bundle.load(smaller)
     asked = [[f"i{n}" for n in range(a, a + 5)] for a in range(1, 50)]
     pairs = list(zip(exact.recommend(asked), other.recommend(asked), strict=True))

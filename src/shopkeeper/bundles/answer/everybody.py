@@ -61,6 +61,8 @@ def answer_everybody(
         raise UserError(f"per_part={per_part}: write a whole number above 0")
     if not events.is_file():
         raise UserError(f"there is no file {events}; give a Parquet file of events")
+    told = {name: one for name, one in {"as_of": as_of, "k": k, "filter_seen": filter_seen}.items() if one is not None}
+    bundle.answer([{} if bundle.manifest["kind"] == "table" else []], **told)  # a setting that is wrong is so for all
     out = check_target(out, "answers")
     with alone(out):
         job: dict[str, Any] = {
@@ -74,7 +76,6 @@ def answer_everybody(
         if _begun(out, job, overwrite):
             log.info("%s is finished already", out)
             return int(read_json(out / MANIFEST)["customers"])
-        told = {name: job[name] for name in ("as_of", "k", "filter_seen") if job[name] is not None}
         count = 0
         for number, people in enumerate(_parts(_people(events, bundle), per_part)):
             count += len(people)
@@ -92,7 +93,8 @@ def _begun(out: Path, job: Mapping[str, Any], overwrite: bool) -> bool:
     """Make the folder ready; whether these very answers are there, finished."""
     found = made_here(out, "answers")
     if found is not None and any(found.get(key) != value for key, value in job.items()):
-        if not overwrite:
+        begun = (out / MANIFEST).is_file() or any(out.glob("part-*.parquet"))
+        if begun and not overwrite:
             raise UserError(
                 f"{out} holds answers of another bundle, file or settings; choose another folder, or say --overwrite"
             )

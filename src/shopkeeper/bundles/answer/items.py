@@ -40,6 +40,7 @@ PACKED = ("int8", "two_steps")  # variants that multiply in whole numbers
 Hidden = list[int] | np.ndarray  # internal ids that one request may not be shown
 Part = list[tuple[Sequence[Row], list[int]]]  # requests that are answered in one call
 REQUESTS_AT_ONCE = 64  # in one call of the graph: more would be padded to the longest of all
+SHORT = 16  # events; longer histories stand in one call with those of at most twice as many
 SCORES_AT_ONCE = 4_000_000  # requests x items in one call of the graph: bounds its memory
 
 
@@ -198,10 +199,13 @@ class ItemModel:
         length = np.array([len(one.items) for one in parsed], np.int64)
         order = np.argsort(length, kind="stable")  # histories of about one length together: less padding
         longest = max(1, int(length.max(initial=0)))
-        step = max(1, min(REQUESTS_AT_ONCE, SCORES_AT_ONCE // len(self.known), EVENTS_AT_ONCE // longest))
         items, scores = np.zeros((len(parsed), k), np.int64), np.full((len(parsed), k), -np.inf, np.float32)
-        for first in range(0, len(parsed), step):
-            part = order[first : first + step]
+        ordered, first = length[order], 0
+        while first < len(parsed):
+            about = min(longest, max(SHORT, 2 * int(ordered[first])))
+            step = max(1, min(REQUESTS_AT_ONCE, SCORES_AT_ONCE // len(self.known), EVENTS_AT_ONCE // about))
+            end = min(first + step, int(np.searchsorted(ordered, about, side="right")))
+            part, first = order[first:end], end
             when = None if instant is None else instant[part]
             read = [(parsed[n].rows, parsed[n].items) for n in part.tolist()]
             pages = None if page is None else [page[n] for n in part.tolist()]

@@ -29,6 +29,7 @@ class Verification:
     p99_ms: float
     per_second: float  # requests a second, all golden requests in one call
     approximate: bool = False  # answered from the bundle's index
+    variant: str = ""  # a bundle in fewer bits, whose golden answers are its own
 
     @property
     def ok(self) -> bool:
@@ -36,7 +37,10 @@ class Verification:
         return not self.wrong
 
     def __str__(self) -> str:
-        right = "found as often as its manifest says" if self.approximate else "all as the trained model answers"
+        exact = "all as the trained model answers"
+        right = "found as often as its manifest says" if self.approximate else exact
+        if self.variant:
+            right = f"all as {self.variant} answered when it was made (card.md: what that costs)"
         state = right if self.ok else f"{len(self.wrong)} DIFFERENT"
         return (
             f"{self.path}: {self.model}, hashes good, {self.requests} golden requests: {state}; "
@@ -67,7 +71,8 @@ def verify(path: Path | str, *, repeat: int = 3, threads: int = 1, approximate: 
     batch = time.perf_counter() - start
     p50, p99 = np.percentile(np.array(times or [np.nan]) * 1e3, [50, 99])
     model = str(bundle.manifest.get("model"))
-    return Verification(path, model, len(golden), wrong, float(p50), float(p99), len(golden) / batch, approximate)
+    per_second, variant = len(golden) / batch, str((bundle.manifest.get("variant") or {}).get("kind", ""))
+    return Verification(path, model, len(golden), wrong, float(p50), float(p99), per_second, approximate, variant)
 
 
 def wrong_answers(bundle: Bundle) -> list[str]:

@@ -53,6 +53,9 @@ class Asked:
             raise UserError(f'a request is {said!r:.60}; write an object, e.g. {{"history": ["sku-1", "sku-2"]}}')
         keys = _keys(manifest)
         if strange := [key for key in said if key not in keys]:
+            if strange[0] in OF_PLACES and manifest["kind"] == "recommender":
+                raise UserError(f"a request of this bundle has no '{strange[0]}': it was exported without placements; "
+                                f"export the run again with placements=[home]")  # fmt: skip
             raise UserError(f"a request of this bundle has no '{strange[0]!s:.60}'.{nearest(str(strange[0]), keys)}")
         if "history" not in said:
             raise UserError('a request lacks history; write what is known of one person, e.g. "history": ["sku-1"]')
