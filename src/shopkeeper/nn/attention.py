@@ -5,19 +5,21 @@ bucket of lengths) that follow each other in memory. Everything but attention wo
 looks at each rectangle through a view. Sequences begin at column 0, so that the causal mask alone keeps real positions
 from seeing the padding behind them; who looks both ways says which positions are real.
 
-Shapes: P positions of all rectangles (padding included), D width, H heads, b sequences of a rectangle, L its length.
+Shapes: P positions of all rectangles (padding included), D width, H heads, b sequences of a rectangle, L its length, N
+positions that ask alone, q of a sequence at most.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import lru_cache
 from itertools import groupby
 from operator import itemgetter
 from typing import Any
 
+import numpy as np
 import torch
 import torch.nn.functional as F  # noqa: N812 (the field's own abbreviation)
 from torch import Tensor, nn
@@ -28,6 +30,7 @@ from shopkeeper.private_torch import softmax_backward
 SCORE_BYTES = 5 << 18  # attention scores of a piece, for each thread: a little more than a core's second level cache
 BETWEEN = ("before", "after")  # the methods of a block that do the rest
 Groups = tuple[tuple[int, int], ...]  # (b, L) of each rectangle, in order
+Pieces = tuple[tuple[int, int, int], ...]  # (b, q, L): b sequences, in each of which q positions look at L
 
 
 def check_heads(width: int, heads: int) -> None:
@@ -50,6 +53,43 @@ def full_attention(
 ) -> Tensor:
     """Each position looks at all real ones of its own sequence, before it and after it: (P, D). `real_P`: bool."""
     return _attention(q_PD, k_PD, v_PD, groups, heads, fused, real_P)
+
+
+def asked_attention(
+    q_ND: Tensor, k_PD: Tensor, v_PD: Tensor, real_P: Tensor, asked_N: Tensor, groups: Groups, heads: int
+) -> Tensor:
+    """What `full_attention` gives at the flat positions `asked_N` (rising) alone, without the rest of it: (N, D)."""
+    slot_N, most = _asked_rectangles(asked_N, groups)
+    n_slots = sum(b * q for (b, _), q in zip(groups, most, strict=True))
+    q_QD = q_ND.new_zeros(n_slots, q_ND.shape[1]).index_copy(0, slot_N, q_ND)
+    pieces = _pieces(groups, heads * q_ND.element_size(), q_ND.device.type, most)
+    out_QD: Tensor = _Plain.apply(q_QD, k_PD, v_PD, pieces, heads, real_P)
+    return out_QD.index_select(0, slot_N)
+
+
+def _asked_rectangles(asked_N: Tensor, groups: Groups) -> tuple[Tensor, list[int]]:
+    """What is asked, in rectangles of its own: the place of each of `asked_N` there, int64 (N,), and q of each.
+
+    They are few numbers, since oneDNN makes a kernel for each new one.
+    """
+    size, length = np.asarray(groups).T
+    end, asked_n = np.cumsum(size * length), asked_N.cpu().numpy()
+    group_n = np.searchsorted(end, asked_n, "right")
+    in_group_n = (asked_n - (end - size * length)[group_n]) // length[group_n]
+    first_row = np.cumsum(size) - size
+    row_n = first_row[group_n] + in_group_n
+    count = np.bincount(row_n, minlength=size.sum())
+    before = np.cumsum(count) - count
+    most = np.minimum([even(int(n)) for n in np.maximum.reduceat(count, first_row)], length)
+    start = np.cumsum(size * most) - size * most
+    slot_n = start[group_n] + in_group_n * most[group_n] + np.arange(len(asked_n)) - before[row_n]
+    return torch.from_numpy(slot_n).to(asked_N.device), most.tolist()
+
+
+def even(n: int) -> int:
+    """The next number from `n` up that is 0, 2^k or 3 * 2^k."""
+    power = 1 << (n - 1).bit_length() if n else 0
+    return 3 * power // 4 if n <= 3 * power // 4 else power
 
 
 def _attention(
@@ -95,25 +135,25 @@ def last_attention(
     return out_HBd.transpose(0, 1).reshape(len(q_BD), -1) + bv_D
 
 
-def _pieces(groups: Groups, bytes_per_score: int, device: str) -> Groups:
+def _pieces(groups: Groups, bytes_per_score: int, device: str, asked: Sequence[int] | None = None) -> Pieces:
     """The rectangles cut into so few sequences that a piece's scores stay in the cores' own caches (CPU).
 
-    Into 2^k or 3 * 2^k of them: for each new number oneDNN makes seven kernels first, a millisecond each.
+    Into 2^k or 3 * 2^k of them: for each new number oneDNN makes seven kernels first, a millisecond each. `asked`: how
+    many positions of a sequence ask, of each rectangle; None: all.
     """
-    if device != "cpu":
-        return groups
-    budget = SCORE_BYTES * torch.get_num_threads()
-    pieces: list[tuple[int, int]] = []
-    for b, length in groups:
-        room = max(budget // (length * length * bytes_per_score), 1)
-        while b and length > 1:
+    budget = SCORE_BYTES * torch.get_num_threads() if device == "cpu" else 1 << 62
+    pieces: list[tuple[int, int, int]] = []
+    for i, (b, length) in enumerate(groups):
+        q = length if asked is None else asked[i]
+        room = max(budget // (max(q, 1) * length * bytes_per_score), 1)
+        while b and length > 1 and device == "cpu":
             n = min(b, room)
             power = 1 << n.bit_length() - 1
             n = 3 * power // 2 if n >= 3 * power // 2 and power > 1 else power
-            pieces.append((n, length))
+            pieces.append((n, q, length))
             b -= n
         if b:
-            pieces.append((b, 1))
+            pieces.append((b, q, length))
     return tuple(pieces)
 
 
@@ -122,95 +162,107 @@ class _Plain(torch.autograd.Function):
 
     @staticmethod
     def forward(
-        ctx: Any, q_PD: Tensor, k_PD: Tensor, v_PD: Tensor, pieces: Groups, heads: int, real_P: Tensor | None
+        ctx: Any, q_QD: Tensor, k_PD: Tensor, v_PD: Tensor, pieces: Pieces, heads: int, real_P: Tensor | None
     ) -> Tensor:
-        scale = 1 / math.sqrt(q_PD.shape[1] // heads)
-        q, k, v = (_apart(x_PD, pieces, heads) for x_PD in (q_PD, k_PD, v_PD))
-        out, kept = torch.empty_like(v), []
-        masks = _padding(real_P, pieces, heads, q.dtype) if real_P is not None else None
-        for i, (at, n, length) in enumerate(_places(pieces, heads)):
-            if length == 1:
-                out[at] = v[at]
+        scale = 1 / math.sqrt(q_QD.shape[1] // heads)
+        ask, look = _rows(pieces)
+        q, k, v = _apart(q_QD, ask, heads), _apart(k_PD, look, heads), _apart(v_PD, look, heads)
+        out, kept = torch.empty_like(q), []
+        masks = _padding(real_P, look, heads, q.dtype) if real_P is not None else None
+        for i, (here, there, shape) in enumerate(_places(pieces, heads)):
+            if shape[1] == 0:
                 continue
-            q_nLd, k_nLd, v_nLd = (x[at].view(n, length, -1) for x in (q, k, v))
+            if shape[2] == 1:
+                out[here] = v[there]
+                continue
+            n, asked, length = shape
+            q_nQd = q[here].view(n, asked, -1)
+            k_nLd, v_nLd = (x[there].view(n, length, -1) for x in (k, v))
             mask = _future(length, q.dtype, q.device) if masks is None else masks[i]
             if mask is None:
-                p_nLL = q.new_empty(n, length, length)
-                torch.baddbmm(p_nLL, q_nLd, k_nLd.transpose(1, 2), beta=0, alpha=scale, out=p_nLL)
+                p_nQL = q.new_empty(shape)
+                torch.baddbmm(p_nQL, q_nQd, k_nLd.transpose(1, 2), beta=0, alpha=scale, out=p_nQL)
             else:
-                p_nLL = torch.baddbmm(mask.expand(n, length, length), q_nLd, k_nLd.transpose(1, 2), alpha=scale)
-            torch.softmax(p_nLL, -1, out=p_nLL)
-            _product(p_nLL, v_nLd, 1.0, out[at])
-            kept.append(p_nLL)
+                p_nQL = torch.baddbmm(mask.expand(shape), q_nQd, k_nLd.transpose(1, 2), alpha=scale)
+            torch.softmax(p_nQL, -1, out=p_nQL)
+            _product(p_nQL, v_nLd, 1.0, out[here])
+            kept.append(p_nQL)
         ctx.pieces, ctx.heads, ctx.scale = pieces, heads, scale
         ctx.save_for_backward(q, k, v, *kept)
-        return _together(out, pieces, heads)
+        return _together(out, ask, heads)
 
     @staticmethod
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, Tensor, Tensor, None, None, None]:
         q, k, v, *kept = ctx.saved_tensors
-        do = _apart(grads[0], ctx.pieces, ctx.heads)
+        ask, look = _rows(ctx.pieces)
+        do = _apart(grads[0], ask, ctx.heads)
         dq, dk, dv = (torch.empty_like(x) for x in (q, k, v))
         probabilities = iter(kept)
-        for at, n, length in _places(ctx.pieces, ctx.heads):
-            if length == 1:
-                dv[at], dq[at], dk[at] = do[at], 0, 0
+        for here, there, (n, asked, length) in _places(ctx.pieces, ctx.heads):
+            if asked == 0 or length == 1:
+                dv[there], dq[here], dk[there] = do[here] if asked else 0, 0, 0
                 continue
-            p_nLL = next(probabilities)
-            q_nLd, k_nLd, v_nLd, do_nLd = (x[at].view(n, length, -1) for x in (q, k, v, do))
-            _product(p_nLL.transpose(1, 2), do_nLd, 1.0, dv[at])
-            dp_nLL = do_nLd @ v_nLd.transpose(1, 2)
-            ds_nLL = softmax_backward(dp_nLL, p_nLL)
-            _product(ds_nLL, k_nLd, ctx.scale, dq[at])
-            _product(ds_nLL.transpose(1, 2), q_nLd, ctx.scale, dk[at])
-        dq_PD, dk_PD, dv_PD = (_together(x, ctx.pieces, ctx.heads) for x in (dq, dk, dv))
-        return dq_PD, dk_PD, dv_PD, None, None, None
+            p_nQL = next(probabilities)
+            q_nQd, do_nQd = (x[here].view(n, asked, -1) for x in (q, do))
+            k_nLd, v_nLd = (x[there].view(n, length, -1) for x in (k, v))
+            _product(p_nQL.transpose(1, 2), do_nQd, 1.0, dv[there])
+            dp_nQL = do_nQd @ v_nLd.transpose(1, 2)
+            ds_nQL = softmax_backward(dp_nQL, p_nQL)
+            _product(ds_nQL, k_nLd, ctx.scale, dq[here])
+            _product(ds_nQL.transpose(1, 2), q_nQd, ctx.scale, dk[there])
+        return _together(dq, ask, ctx.heads), *(_together(x, look, ctx.heads) for x in (dk, dv)), None, None, None
 
 
-def _places(pieces: Groups, heads: int) -> Iterator[tuple[slice, int, int]]:
-    """Where each piece lies in an array whose heads are apart, how many sequences and heads it has, their length."""
-    start = 0
-    for b, length in pieces:
-        yield slice(start, start + b * heads * length), b * heads, length
-        start += b * heads * length
+def _rows(pieces: Pieces) -> tuple[Groups, Groups]:
+    """Of the pieces those that ask, and those that are looked at: (b, q) and (b, L)."""
+    return tuple((b, q) for b, q, _ in pieces), tuple((b, length) for b, _, length in pieces)
 
 
-def _apart(x_PD: Tensor, pieces: Groups, heads: int) -> Tensor:
+def _places(pieces: Pieces, heads: int) -> Iterator[tuple[slice, slice, tuple[int, int, int]]]:
+    """Where each piece lies in an array whose heads are apart, of what asks and of what is looked at, and (n, q, L)."""
+    start = first = 0
+    for b, q, length in pieces:
+        n = b * heads
+        yield slice(start, start + n * q), slice(first, first + n * length), (n, q, length)
+        start, first = start + n * q, first + n * length
+
+
+def _apart(x_PD: Tensor, rows: Groups, heads: int) -> Tensor:
     """(P, D) -> (P H, d): of each sequence all positions of the first head, then of the next."""
     if heads == 1:
         return x_PD.contiguous()
-    out = x_PD.new_empty(len(x_PD) * heads, x_PD.shape[1] // heads)
-    for here, there, shape in _rectangles(pieces, heads):
-        b, length = shape
-        out[there].view(b, heads, length, -1).copy_(x_PD[here].view(b, length, heads, -1).transpose(1, 2))
+    d = x_PD.shape[1] // heads
+    out = x_PD.new_empty(len(x_PD) * heads, d)
+    for here, there, (b, length) in _rectangles(rows, heads):
+        out[there].view(b, heads, length, d).copy_(x_PD[here].view(b, length, heads, d).transpose(1, 2))
     return out
 
 
-def _together(x: Tensor, pieces: Groups, heads: int) -> Tensor:
+def _together(x: Tensor, rows: Groups, heads: int) -> Tensor:
     """(P H, d) -> (P, D), as it was before `_apart`."""
     if heads == 1:
         return x
-    out_PD = x.new_empty(len(x) // heads, x.shape[1] * heads)
-    for here, there, shape in _rectangles(pieces, heads):
-        b, length = shape
-        out_PD[here].view(b, length, heads, -1).copy_(x[there].view(b, heads, length, -1).transpose(1, 2))
+    d = x.shape[1]
+    out_PD = x.new_empty(len(x) // heads, d * heads)
+    for here, there, (b, length) in _rectangles(rows, heads):
+        out_PD[here].view(b, length, heads, d).copy_(x[there].view(b, heads, length, d).transpose(1, 2))
     return out_PD
 
 
-def _rectangles(pieces: Groups, heads: int) -> Iterator[tuple[slice, slice, tuple[int, int]]]:
+def _rectangles(rows: Groups, heads: int) -> Iterator[tuple[slice, slice, tuple[int, int]]]:
     """Pieces of one length that follow each other as one: where in (P, D), where in (P H, d), how large."""
     start = 0
-    for length, same in groupby(pieces, key=itemgetter(1)):
+    for length, same in groupby(rows, key=itemgetter(1)):
         b = sum(n for n, _ in same)
         end = start + b * length
         yield slice(start, end), slice(start * heads, end * heads), (b, length)
         start = end
 
 
-def _product(a_nLL: Tensor, x_nLd: Tensor, scale: float, out: Tensor) -> None:
+def _product(a_nQL: Tensor, x_nLd: Tensor, scale: float, out: Tensor) -> None:
     """Write `scale` a @ x into `out`."""
-    out_nLd = out.view(x_nLd.shape)
-    torch.baddbmm(out_nLd, a_nLL, x_nLd, beta=0, alpha=scale, out=out_nLd)
+    out_nQd = out.view(len(x_nLd), -1, x_nLd.shape[2])
+    torch.baddbmm(out_nQd, a_nQL, x_nLd, beta=0, alpha=scale, out=out_nQd)
 
 
 def _fused(q: Tensor, k: Tensor, v: Tensor, b: int, length: int, heads: int, real: Tensor | None) -> Tensor:

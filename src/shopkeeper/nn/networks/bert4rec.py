@@ -24,7 +24,15 @@ import torch.nn.functional as F  # noqa: N812 (the field's own abbreviation)
 from torch import Tensor, nn
 
 from shopkeeper.errors import check, number, whole
-from shopkeeper.nn.attention import Groups, check_heads, compile_blocks, full_attention, last_attention, undo_blocks
+from shopkeeper.nn.attention import (
+    Groups,
+    asked_attention,
+    check_heads,
+    compile_blocks,
+    full_attention,
+    last_attention,
+    undo_blocks,
+)
 from shopkeeper.nn.dropout import Dropping
 from shopkeeper.nn.linear import linear
 from shopkeeper.nn.network import Inputs, SequenceNetwork
@@ -32,6 +40,7 @@ from shopkeeper.nn.networks.sasrec import PADDED, halves, plain_attention
 from shopkeeper.nn.weights import draw_weights
 
 EPSILON = 1e-12  # of the norms
+ROWS = 64  # what is hidden is filled up to a multiple of this: oneDNN makes a kernel for each new number of rows
 
 
 @dataclass(frozen=True)
@@ -134,23 +143,33 @@ class BERT4RecNetwork(SequenceNetwork):
     ) -> Tensor:
         """Embedded positions -> vectors (P, D); with `last` (B,) only at those flat positions: (B, D).
 
-        With `asked` (N,) at those: (N, D). What follows the last attention is four fifths of a block, and most
-        positions have nothing to say.
+        With `asked` (N,), rising, at those: (N, D). Most positions have nothing to say: of them the last block needs
+        keys and values alone.
         """
         real_P = x_PD[:, -1] > 0
         x_PD = x_PD[:, :-1].contiguous()
-        for i, block in enumerate(self.blocks):
-            if last is None or i < len(self.blocks) - 1:
-                q_PD, k_PD, v_PD = block.before(x_PD)
-                a_PD = full_attention(q_PD, k_PD, v_PD, real_P, groups, block.heads, fused)
-                if asked is not None and i == len(self.blocks) - 1:
-                    x_PD, a_PD = x_PD.index_select(0, asked), a_PD.index_select(0, asked)
-                x_PD = block.after(x_PD, a_PD)
-            else:
-                x_BD = x_PD[last]
-                kv, q_BD = block.kv, linear(x_BD, block.q)
-                x_PD = block.after(x_BD, last_attention(q_BD, x_PD, kv.weight, kv.bias, groups, last, block.heads))
+        for block in self.blocks[: None if last is None and asked is None else -1]:
+            x_PD = block.after(x_PD, full_attention(*block.before(x_PD), real_P, groups, block.heads, fused))
+        block = self.blocks[-1]
+        if last is not None:
+            x_BD = x_PD[last]
+            kv, q_BD = block.kv, linear(x_BD, block.q)
+            x_PD = block.after(x_BD, last_attention(q_BD, x_PD, kv.weight, kv.bias, groups, last, block.heads))
+        elif asked is not None:
+            return self._hidden(x_PD, real_P, groups, fused, asked)
         return self._head(x_PD)
+
+    def _hidden(self, x_PD: Tensor, real_P: Tensor, groups: Groups, fused: bool, asked: Tensor) -> Tensor:
+        """The last block and what follows, at `asked` alone: (N, D); filled up to `ROWS`, so that shapes come again."""
+        block, n = self.blocks[-1], len(asked)
+        extra = -n % ROWS
+        x_ND = x_PD.index_select(0, F.pad(asked, (0, extra)))
+        if fused:
+            a_ND = full_attention(*block.before(x_PD), real_P, groups, block.heads, fused).index_select(0, asked)
+        else:
+            q_ND, (k_PD, v_PD) = linear(x_ND, block.q)[:n], halves(block.kv, x_PD)
+            a_ND = asked_attention(q_ND, k_PD, v_PD, real_P, asked, groups, block.heads)
+        return self._head(block.after(x_ND, F.pad(a_ND, (0, 0, 0, extra))))[:n]
 
     def _head(self, x: Tensor) -> Tensor:
         out: Tensor = self.norm(F.gelu(linear(x, self.out)))

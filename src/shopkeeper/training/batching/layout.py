@@ -14,6 +14,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from shopkeeper.nn.attention import even
+
 DEFAULT_EDGES = (
     4, 6, 8, 10, 13, 16, 20, 25, 32, 40, 50, 64, 80, 100, 128, 160, 200, 256, 320, 400, 512, 640, 800, 1024,
 )  # fmt: skip
@@ -90,9 +92,3 @@ def _even(end: np.ndarray) -> np.ndarray:
             ends.append(stop)
             stop = max(stop - even(stop - start), 0)
     return np.asarray(ends[::-1])
-
-
-def even(n: int) -> int:
-    """The next number from `n` up that is 2^k or 3 * 2^k."""
-    power = 1 << (n - 1).bit_length()
-    return 3 * power // 4 if n <= 3 * power // 4 else power
