@@ -66,11 +66,15 @@ def test_rectangles_give_what_the_plain_form_gives(fused: bool):
         torch.testing.assert_close(run(fused, layout.last_B), want_BD, rtol=1e-4, atol=1e-5)
 
 
-@pytest.mark.parametrize("fused", [False, True])
-def test_what_is_hidden_has_the_vectors_and_gradients_that_it_has_among_all(fused: bool):
+@pytest.mark.parametrize(("fused", "score_bytes"), [(False, attention.SCORE_BYTES), (False, 500), (True, 500)])
+@pytest.mark.parametrize("asked", [[0, 3, 4, 9, -1], [-3, -2, -1], [-1]])  # of some sequences and rectangles none
+def test_what_is_hidden_has_the_vectors_and_gradients_that_it_has_among_all(
+    asked: list[int], fused: bool, score_bytes: int, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(attention, "SCORE_BYTES", score_bytes)  # 500: a piece for each sequence or two
     net = network()
     layout, run = packed(net, *histories(net))
-    asked_N = layout.slot_N[torch.tensor([0, 3, 4, 9, len(layout.slot_N) - 1])]
+    asked_N = layout.slot_N[torch.tensor(asked)]
     found = {}
     for name, vectors in {"among all": lambda: run(fused)[asked_N], "alone": lambda: run(fused, asked=asked_N)}.items():
         net.zero_grad()

@@ -7,11 +7,12 @@ import pytest
 import torch
 
 from shopkeeper.nn import attention
+from shopkeeper.nn.attention import even
 from shopkeeper.nn.dropout import dropout
 from shopkeeper.nn.network import Inputs
 from shopkeeper.nn.networks.sasrec import SASRecNetwork, SASRecShape
 from shopkeeper.training.batching import layout as layouts
-from shopkeeper.training.batching.layout import Layout, even, regular
+from shopkeeper.training.batching.layout import Layout, regular
 
 LENGTHS = np.array([1, 1, 3, 4, 7, 9])
 EDGES = (2, 4, 10)

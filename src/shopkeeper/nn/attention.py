@@ -210,7 +210,9 @@ class _Plain(torch.autograd.Function):
             ds_nQL = softmax_backward(dp_nQL, p_nQL)
             _product(ds_nQL, k_nLd, ctx.scale, dq[here])
             _product(ds_nQL.transpose(1, 2), q_nQd, ctx.scale, dk[there])
-        return _together(dq, ask, ctx.heads), *(_together(x, look, ctx.heads) for x in (dk, dv)), None, None, None
+        dq_QD = _together(dq, ask, ctx.heads)
+        dk_PD, dv_PD = (_together(x, look, ctx.heads) for x in (dk, dv))
+        return dq_QD, dk_PD, dv_PD, None, None, None
 
 
 def _rows(pieces: Pieces) -> tuple[Groups, Groups]:

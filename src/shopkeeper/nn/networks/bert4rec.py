@@ -149,7 +149,8 @@ class BERT4RecNetwork(SequenceNetwork):
         real_P = x_PD[:, -1] > 0
         x_PD = x_PD[:, :-1].contiguous()
         for block in self.blocks[: None if last is None and asked is None else -1]:
-            x_PD = block.after(x_PD, full_attention(*block.before(x_PD), real_P, groups, block.heads, fused))
+            q_PD, k_PD, v_PD = block.before(x_PD)
+            x_PD = block.after(x_PD, full_attention(q_PD, k_PD, v_PD, real_P, groups, block.heads, fused))
         block = self.blocks[-1]
         if last is not None:
             x_BD = x_PD[last]
@@ -165,7 +166,9 @@ class BERT4RecNetwork(SequenceNetwork):
         extra = -n % ROWS
         x_ND = x_PD.index_select(0, F.pad(asked, (0, extra)))
         if fused:
-            a_ND = full_attention(*block.before(x_PD), real_P, groups, block.heads, fused).index_select(0, asked)
+            q_PD, k_PD, v_PD = block.before(x_PD)
+            a_PD = full_attention(q_PD, k_PD, v_PD, real_P, groups, block.heads, fused)
+            a_ND = a_PD.index_select(0, asked)
         else:
             q_ND, (k_PD, v_PD) = linear(x_ND, block.q)[:n], halves(block.kv, x_PD)
             a_ND = asked_attention(q_ND, k_PD, v_PD, real_P, asked, groups, block.heads)
