@@ -16,6 +16,7 @@ from shopkeeper.cli.new_dataset import write_dataset_yaml
 from shopkeeper.data.prepared import Prepared
 from shopkeeper.errors import UserError
 from shopkeeper.ingest.dataset import parse
+from shopkeeper.ingest.guesses.look import reader_of
 from shopkeeper.ingest.guesses.new_dataset import guess_dataset
 from shopkeeper.ingest.log import read_log
 from shopkeeper.schema import EVENT_CODE
@@ -62,6 +63,40 @@ def test_the_command_that_comes_next_is_one_that_runs_there(
     Path("prepare.py").touch()  # a clone
     write_dataset_yaml(Path("mine.csv"), None, "again")
     assert capsys.readouterr().out.endswith("then: python prepare.py dataset=again\n")
+
+
+@pytest.mark.parametrize("sign", [",", ";", "\t"])
+def test_a_reports_title_above_the_header_is_left_out(tmp_path: Path, sign: str):
+    table = [
+        "customer,product,date,qty",
+        *(f"c{n % 7},p{n % 5},2024-01-{1 + n % 28:02d},{1 + n % 3}" for n in range(60)),
+    ]
+    rows = ["Sales, by line" if sign != "," else "Sales by line", "made on: 2024-02-01", "",
+            *(row.replace(",", sign) for row in table)]  # fmt: skip
+    config, text = guess(tmp_path, "\n".join(rows) + "\n")
+    assert config["reader"]["skip_lines"] == 3
+    assert config["columns"]["quantity"] == "qty"
+    assert "DOUBT: the first 3 lines stand above the header" in text
+    p = Prepared.open(prepare_dataset(config, tmp_path, tmp_path / "out", progress=False))
+    assert p.manifest["n_events"] == 60
+    bare, _ = guess(tmp_path, "\n".join(row.replace(",", sign) for row in table) + "\n")
+    assert "skip_lines" not in bare["reader"]
+
+
+def test_lists_of_different_lengths_have_no_header_to_look_for(tmp_path: Path):
+    lists = "\n".join(" ".join(str(n + i) for i in range(2 + n % 4)) for n in range(40))
+    assert guess(tmp_path, lists + "\n")[0]["reader"]["format"] == "sequences"
+    indexed = ["customer,product,date", *(f"{n},c{n % 7},p{n % 5},2024-01-{1 + n % 28:02d}" for n in range(40))]
+    (tmp_path / "indexed.csv").write_text("\n".join(indexed) + "\n")  # the header has a cell less than the rows
+    assert "skip_lines" not in reader_of(tmp_path / "indexed.csv")[0]
+
+
+def test_a_cell_that_holds_several_items_is_a_doubt_and_a_comma_in_a_name_is_none(tmp_path: Path):
+    packed = "".join(f"c{n % 9};2024-01-{1 + n % 28:02d};{1 + n % 3}x S{n % 7}, 1x S{n % 11}\n" for n in range(200))
+    doubt = "many cells of 'items' hold several items"
+    assert doubt in guess(tmp_path, "customer;when;items\n" + packed)[1]
+    named = "".join(f"c{n % 9};2024-01-{1 + n % 28:02d};Cup no. {n % 70}, red\n" for n in range(200))
+    assert doubt not in guess(tmp_path, "customer;when;items\n" + named)[1]
 
 
 def test_where_the_file_has_to_lie_is_told_where_it_does_not_lie_there(

@@ -16,11 +16,12 @@ BEFORE_LOGIN = r"anon|visitor|device.?id|cookie|pseudo|browser|client.?id|guest|
 THERE = 0.99  # share of the rows without a customer that have the other id
 PERSON = "person"  # the column that is made of both
 OF_ITEMS = {  # attribute -> what shops call the column
-    "name": r"name$|title|descri|bezeichnung|libell|titre|nombre|nome$|nazwa|назв|наимен",
+    "name": r"name$|title|descri|bezeichnung|libell|désignation|titre|nombre|nome$|nazwa|назв|наимен",
     "category": r"categ|group|department|warengruppe|kategor|rubri|famil|катег",
     "brand": r"brand|marke|marque|marca|manufacturer|hersteller|бренд|марка",
 }
 ONE_VALUE, ITEMS = 0.98, 5  # share of the items that have one value alone; fewer items on several rows tell nothing
+PACKED_BY, PACKED = (", ", "; ", ";", "|"), 0.3  # what separates items of one cell; share of cells that hold several
 TAKEN_OFF = r"discount|rabatt|rebate|remise|réduction|sconto|descuento|korting|rabat|скидк|знижк"
 
 
@@ -72,6 +73,17 @@ def _says(frame: pl.DataFrame, item: str, theirs: str) -> bool:
     rows = frame.select(item=pl.col(item).cast(pl.String), said=pl.col(theirs).cast(pl.String)).drop_nulls()
     values = rows.group_by("item").agg(pl.len(), pl.col("said").n_unique()).filter(pl.col("len") > 1)
     return values.height >= ITEMS and int((values["said"] == 1).sum()) >= ONE_VALUE * values.height
+
+
+def is_packed(column: pl.Series) -> bool:
+    """Whether many cells hold several items: they come apart at one sign into pieces that recur in other cells."""
+    cells = column.drop_nulls().cast(pl.String).unique()
+    for sign in PACKED_BY:
+        apart = cells.str.split(sign)
+        if len(cells) >= ITEMS and float((apart.list.len() > 1).mean() or 0) >= PACKED:  # type: ignore[arg-type]
+            pieces = apart.explode().str.replace(r"^\s*\d+\s*[x×*]\s*", "").str.strip_chars()
+            return pieces.n_unique() * 2 <= len(cells)
+    return False
 
 
 def discount_doubt(

@@ -19,6 +19,10 @@ from shopkeeper.typed import made
 # A quoted cell: what is in it (line breaks, signs that separate cells elsewhere) says nothing of how a file is written.
 QUOTED = re.compile(r'(?:^|(?<=[,;\t|]))"(?:[^"]|"")*"(?=[,;\t|]|\r?$)', re.MULTILINE)
 
+LOOKED_AT = 50  # lines
+DELIMITERS = (",", ";", "\t", "|")
+OF_DATA = r'\s*"?[\d.\-:/ ]+"?\s*'  # a number, a date: what no column is called
+
 
 def reader_of(path: Path) -> tuple[dict[str, Any], list[str]]:
     """What a config says of the reader (format, delimiter, encoding …), and doubts."""
@@ -55,12 +59,13 @@ def reader_of(path: Path) -> tuple[dict[str, Any], list[str]]:
         )
     text = head.decode("utf-8", "replace")
     plain = QUOTED.sub(lambda cell: re.sub(r"[,;\t|\r\n]", " ", cell[0]), text)
-    lines = [line for line in plain.splitlines()[:50] if line.strip()]
+    above = _above(plain.splitlines()[:LOOKED_AT])
+    lines = [line for line in plain.splitlines()[above:LOOKED_AT] if line.strip()]
     if lines and "::" in lines[0]:
         n = lines[0].count("::") + 1
         doubts.append("a `::` dump has no header: name its columns in reader.names")
         return {"format": "dat", "names": [f"column_{i + 1}" for i in range(n)]}, doubts
-    counts = {d: [line.count(d) for line in lines] for d in (",", ";", "\t", "|")}
+    counts = {d: [line.count(d) for line in lines] for d in DELIMITERS}
     best = max(counts, key=lambda d: (min(counts[d]), -float(np.std(counts[d]))))
     options: dict[str, Any] = {"format": "csv"}
     if not any(counts[best]):
@@ -73,13 +78,33 @@ def reader_of(path: Path) -> tuple[dict[str, Any], list[str]]:
         options["delimiter"] = best
     if encoding != "utf-8":
         options["encoding"] = encoding
+    if above:
+        options["skip_lines"] = above
+        doubts.append(f"the first {above} lines stand above the header, so that reader.skip_lines leaves them out")
     fields = re.split(re.escape(best) if any(counts[best]) else r"\s+", lines[0].strip()) if lines else []
-    if options["format"] != "sequences" and any(re.fullmatch(r'\s*"?[\d.\-:/ ]+"?\s*', f) for f in fields):
+    if options["format"] != "sequences" and any(re.fullmatch(OF_DATA, f) for f in fields):
         doubts.append("the first line looks like data, not like a header: name the columns in reader.names")
         options["names"] = [f"column_{i + 1}" for i in range(len(fields))]
     if best == ";" and re.search(r';"?-?\d+,\d+"?(?=[;\r\n]|$)', text):
         options["decimal"] = ","
     return options, doubts
+
+
+def _above(lines: list[str]) -> int:
+    """How many lines stand above the header: a report's title, the day it was made on.
+
+    Below them every line has one number of cells, three at least, and more than any line above has.
+    """
+    for sign in DELIMITERS:
+        cells = {at: line.count(sign) for at, line in enumerate(lines) if line.strip()}
+        most = max(cells.values(), default=0)
+        first = next((at for at, n in cells.items() if n == most), 0)
+        below = [n for at, n in cells.items() if at >= first]
+        header = lines[first].split(sign) if lines else []
+        named = all(cell.strip() and not re.fullmatch(OF_DATA, cell) for cell in header)
+        if first and most >= 2 and len(below) >= 5 and set(below) == {most} and named:
+            return first
+    return 0
 
 
 def first_lines(path: Path, most: int = 50) -> list[str]:

@@ -10,7 +10,7 @@ import polars as pl
 import pyarrow as pa
 
 from shopkeeper.ingest.guesses.back import return_rules
-from shopkeeper.ingest.guesses.beside import discount_doubt, item_columns, last_of, person_lines
+from shopkeeper.ingest.guesses.beside import discount_doubt, is_packed, item_columns, last_of, person_lines
 from shopkeeper.ingest.guesses.currencies import NAMED as CURRENCY
 from shopkeeper.ingest.guesses.currencies import currency_lines
 from shopkeeper.ingest.guesses.habits import kind_of
@@ -71,6 +71,11 @@ def body_lines(
             )
         named = f"[{', '.join(map(quoted, joined[theirs]))}]" if theirs in joined else quoted(theirs)
         lines.append(f"  {ours}: {named}{note}")
+        if ours == "item_id" and is_packed(frame[theirs]):
+            lines.append(
+                f"  {DOUBT}many cells of '{theirs}' hold several items, and each cell is taken for one item: write a "
+                f"row per item into the file, or take the cells apart with a step split"
+            )
         if ours in ("user_id", "item_id", "order_id", "session_id"):
             ids = as_ids(frame[theirs].cast(pl.String).to_arrow().cast(pa.string()), theirs)
             rows = np.bincount(ids.indices.fill_null(-1).to_numpy() + 1, minlength=len(ids.dictionary) + 1)[1:]
