@@ -5,7 +5,13 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from shopkeeper.customers.correction.calibration import METHODS, Calibrator, choose_calibrator, fit_calibrator
+from shopkeeper.customers.correction.calibration import (
+    METHODS,
+    Calibrator,
+    choose_calibrator,
+    fit_calibrator,
+    fit_scale,
+)
 from shopkeeper.metrics.classification import auroc, log_loss
 from shopkeeper.metrics.classification_reliability import ece
 
@@ -89,6 +95,32 @@ def test_few_rows_never_get_an_isotonic_fit_and_one_class_is_left_alone():
     p, y = sample(6, 300)
     assert choose_calibrator(DISTORTIONS["isotonic"](p), y, np.arange(300), seed=0).method != "isotonic"
     assert choose_calibrator(p, np.zeros(300), np.arange(300), seed=0).method == "identity"
+
+
+def test_an_isotonic_fit_needs_a_thousand_customers_however_many_rows_they_have():
+    p, y = sample(6, 8000)
+    stepped = DISTORTIONS["isotonic"](p)
+    for people, method in ((1000, True), (999, False)):
+        chosen = choose_calibrator(stepped, y, np.arange(8000) % people, seed=0)
+        assert (chosen.method == "isotonic") == method
+
+
+def test_a_step_is_shrunk_by_one_row_of_the_base_rate():
+    fitted = fit_calibrator("isotonic", np.array([0.2, 0.2, 0.4, 0.6, 0.6]), np.array([0.0, 0.0, 1.0, 1.0, 0.0]))
+    assert fitted.parameters["x"] == [0.2, 0.4, 0.6]
+    assert fitted.parameters["y"] == pytest.approx([0.4 / 3, 2.4 / 4, 2.4 / 4])
+
+
+def test_where_a_fold_s_other_customers_are_of_one_class_nothing_is_mended():
+    once = (np.arange(300) == 7).astype(float)
+    assert choose_calibrator(np.full(300, 0.5), once, np.arange(300), seed=0).method == "identity"
+    twice = (np.arange(300) % 2 == 0).astype(float)
+    assert choose_calibrator(np.full(300, 0.9), twice, np.arange(300), seed=0).method != "identity"
+
+
+def test_means_of_nothing_keep_their_factor():
+    assert fit_scale(np.zeros(3), np.ones(3)).parameters == {"factor": [1.0]}
+    assert fit_scale(np.full(4, 2.0), np.array([0.0, 1.0, 0.0, 1.0])).parameters == {"factor": [0.25]}
 
 
 def test_customers_at_many_cutoffs_do_not_make_a_correction_surer():

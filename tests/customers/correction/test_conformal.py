@@ -58,3 +58,23 @@ def test_few_rows_promise_no_bound_and_a_blank_stays_blank():
     assert low[0] == 0
     assert np.isinf(high[0])  # three rows know nothing of one in ten
     assert np.isnan([low[1], high[1]]).all()
+
+
+def test_bounds_are_the_known_labels_at_their_places_and_an_edge_belongs_above_it():
+    of_two = Conformal(np.array([2.0]), np.array([9, 8]), np.concatenate([np.arange(1.0, 10), np.arange(11.0, 19)]))
+    low, high = of_two.interval(np.array([1.0, 2.0]), 0.8)
+    assert (low.tolist(), high.tolist()) == ([1.0, 0.0], [9.0, np.inf])  # eight labels know nothing of one in ten
+    counts = Conformal(np.zeros(0), np.array([9]), np.repeat([0.0, 0.5, 2.0], 3), True)
+    low, high = counts.interval(np.array([2.6, 0.5]), 0.5)
+    assert (low.tolist(), high.tolist()) == ([0.0, 0.0], [5.0, 2.0])  # whole; below a mean of 1 counts are as they are
+    assert counts.cdf(np.array([0.5, 2.6]), 3) == pytest.approx(np.array([[6.5, 6.5, 9.5], [3.5, 6.5, 6.5]]) / 10)
+
+
+def test_groups_have_a_hundred_rows_and_none_is_empty_where_many_means_are_alike():
+    rising = np.arange(3000.0)
+    assert fit_conformal(rising, rising, whole=False).sizes.tolist() == [150] * 20
+    assert fit_conformal(rising[:299], rising[:299], whole=False).sizes.tolist() == [149, 150]
+    alike = np.concatenate([np.full(150, 0.2), np.linspace(1, 2, 50)])
+    found = fit_conformal(alike, alike, whole=False)
+    assert found.sizes.tolist() == [200]
+    assert np.isfinite(found.interval(np.array([0.1]))[1]).all()
