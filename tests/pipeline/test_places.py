@@ -55,10 +55,11 @@ def made(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Path]
     monkeypatch.chdir(tmp_path)
 
     def make(name: str, model: str, hour: int, seed: int = 1, task: str = "next_item", split: str = "temporal",
-             dataset: str = "shop", width: int = 1, value: float = 0.5) -> Path:  # fmt: skip
+             dataset: str = "shop", width: int = 1, value: float = 0.5, asked: str = "all") -> Path:  # fmt: skip
         folder = Path("runs") / dataset / task / split / name
         folder.mkdir(parents=True)
-        about: dict[str, Any] = {"dataset": dataset, "split": split, "task": task, "model": model, "seed": seed}
+        about: dict[str, Any] = {"dataset": dataset, "split": split, "task": task, "model": model, "seed": seed,
+                                 "target_hash": asked}  # fmt: skip
         figures = {"ndcg@10": {"value": value, "low": value - 0.1, "high": value + 0.1}}
         (folder / "metrics.json").write_text(json.dumps({**about, "validation": figures, "test": figures}))
         of_task = {"name": task, "headline": "ndcg@10", "direction": "maximize"}
@@ -83,6 +84,22 @@ def test_of_each_model_the_last_settings_are_compared_with_all_their_seeds(made:
     assert [run.path.name for run in to_compare(Path("runs"), {"dataset": "other"})] == ["c-1"]
     made("a-7", "a", 11, dataset="other")
     assert [run.path.name for run in to_compare(Path("runs"), {})] == ["a-7", "c-1"]  # where the last one is
+
+
+def test_runs_that_were_asked_otherwise_than_the_last_are_left_out_and_named(
+    made: Callable[..., Path], caplog: pytest.LogCaptureFixture
+) -> None:
+    made("a-1", "a", 1, asked="first")
+    made("b-1", "b", 2, asked="first")
+    churn = made("d-1", "d", 3, task="churn", asked="who leaves")
+    new = made("a-2", "a", 4, asked="all")
+    assert {run.path for run in to_compare(Path("runs"), {})} == {new, churn}
+    assert "next_item: left out, as it was asked other questions than a-2, which was trained last: b-1;" in caplog.text
+    assert "a-1" not in caplog.text  # its model is there
+    caplog.clear()
+    back = made("b-2", "b", 5, asked="all")
+    assert {run.path for run in to_compare(Path("runs"), {})} == {new, back, churn}
+    assert not caplog.text
 
 
 def test_a_run_is_found_by_path_by_model_and_by_what_its_name_begins_with(made: Callable[..., Path]) -> None:

@@ -182,12 +182,35 @@ def _but_seed(run: Listed) -> str:
 
 
 def to_compare(root: Path, of: Mapping[str, str]) -> list[Listed]:
-    """Of one dataset and split what was trained last of each model; of which, `of` says, or the run trained last."""
+    """Of one dataset and split what was trained last of each model; of which, `of` says, or the run trained last.
+
+    Runs that were asked other questions than the last one of their task (another window, `split.targets`) cannot stand
+    beside it: they are left out and named.
+    """
     found = listed(root, of)
     one = (found[-1].dataset, found[-1].split) if found else (of.get("dataset"), of.get("split"))
     for folder in sorted((root / str(one[0])).glob(f"*/{one[1]}")):
         listed(folder, strict=True)  # a damaged one is not left out of a comparison with no more than a word
-    return trained_last([run for run in found if (run.dataset, run.split) == one])
+    found = [run for run in found if (run.dataset, run.split) == one]
+    return trained_last([run for some in _by_task(found) for run in _asked_alike(some)])
+
+
+def _by_task(runs: Sequence[Listed]) -> list[list[Listed]]:
+    return [[run for run in runs if run.task == task] for task in dict.fromkeys(run.task for run in runs)]
+
+
+def _asked_alike(runs: list[Listed]) -> list[Listed]:
+    """The runs of one task that were asked what the last of them was; models of which none was are named."""
+    asked = runs[-1].metrics.get("target_hash")
+    alike = [run for run in runs if run.metrics.get("target_hash") == asked]
+    there = {run.model for run in alike}
+    if lost := [run for run in trained_last(runs) if run.model not in there]:
+        log.warning(
+            "%s: left out, as it was asked other questions than %s, which was trained last: %s; train anew with the "
+            "settings of that one, or name those to compare, runs=[…]",
+            runs[-1].task, runs[-1].path.name, ", ".join(run.path.name for run in lost),
+        )  # fmt: skip
+    return alike
 
 
 def told(config: Yaml, groups: Sequence[str] = GROUPS) -> dict[str, str]:
