@@ -52,7 +52,7 @@ def spark():
     if missing:
         reason = f"engine=spark cannot be tried: {', '.join(missing)} not installed"
         pytest.fail(reason) if os.environ.get("CI") == "true" else pytest.skip(reason)
-    from shopkeeper.arrange.engine_spark import session
+    from shopkeeper.arrange.start_spark import session
 
     with session(ENGINE) as running:
         yield running

@@ -143,8 +143,9 @@ def _spark(table: pa.Table, engine: Engine) -> Held:
     import narwhals as nw
 
     from shopkeeper.arrange import engine_spark
+    from shopkeeper.arrange.start_spark import session
 
-    with engine_spark.session(engine) as spark:
+    with session(engine) as spark:
         yield engine_spark.settle(nw.from_native(spark.createDataFrame(table))), engine_spark.settle
 
 
@@ -164,8 +165,9 @@ def _read_here(config: DatasetConfig, change: Change | None) -> list[str]:
 def _on_spark(engine: Engine, config: DatasetConfig, raw: Path) -> Outcome:
     """The driver holds what is written in the end (columns of the kept events, texts of the ids), not the raw data."""
     from shopkeeper.arrange import engine_plan, engine_spark
+    from shopkeeper.arrange.start_spark import session
 
-    with engine_spark.session(engine) as spark:
+    with session(engine) as spark:
         checked, rejected, kept = engine_spark.read(spark, config, raw)
         judge(rejected, kept, config)
         arranged, filters = engine_plan.arrange(checked, config.filters, engine_spark.settle)

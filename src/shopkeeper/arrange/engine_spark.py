@@ -1,4 +1,4 @@
-"""Apache Spark as the engine of preparation: the session, and raw files read and checked by its workers.
+"""Apache Spark as the engine of preparation: raw files read and checked by its workers.
 
 **File order.** A Spark frame has none, so every row gets its place while it is read. Text: Spark hands out a file in
 splits; the line that a split begins with is known from the lines counted in the splits before it (one cheap pass),
@@ -14,14 +14,9 @@ breaks end in a `UserError`. What workers cannot do, `engine` does before Spark 
 from __future__ import annotations
 
 import gzip
-import logging
-import os
 import re
-import sys
 import tempfile
-import warnings
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import reduce
 from itertools import pairwise
@@ -34,7 +29,6 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from shopkeeper.arrange.engine_plan import Checked, Frame
-from shopkeeper.arrange.engine_settings import Engine, check_spark_installed
 from shopkeeper.arrange.order_numbers import split_orders_of
 from shopkeeper.arrange.overlap_spark import read_twice
 from shopkeeper.errors import UserError
@@ -56,74 +50,6 @@ FORMATS = (*LINES, "parquet")  # that the workers read
 WITH_HEADER = ("csv", "tsv", "blank_separated", "recbole")
 KEPT, REJECT, ERROR = 0, 1, 2
 FILE_BITS = 40  # place = number of the file << 40 | row in the file
-LINES_A_BATCH = 1 << 16
-
-
-@contextmanager
-def session(engine: Engine) -> Iterator[Any]:
-    """A quiet Spark session for an `engine` config; one that runs already is used and left running.
-
-    Raises `UserError` when pyspark or Java is missing, or Spark does not start.
-    """
-    check_spark_installed()
-    from pyspark.sql import SparkSession
-
-    warnings.filterwarnings("ignore", message="PySpark does not yet fully support pandas")
-    logging.getLogger("py4j").setLevel(logging.WARNING)
-    active = SparkSession.getActiveSession()
-    if active is not None:
-        yield active
-        return
-    master = engine.master
-    if master.startswith("local"):
-        os.environ.setdefault("SPARK_LOCAL_IP", "127.0.0.1")
-        os.environ.setdefault("PYSPARK_PYTHON", sys.executable)
-    settings = {
-        "spark.app.name": "shopkeeper prepare",
-        "spark.ui.enabled": "false",
-        "spark.ui.showConsoleProgress": "false",
-        "spark.driver.memory": str(engine.memory),
-        "spark.driver.maxResultSize": "0",  # the arrays go to the driver, however long they are
-        "spark.sql.session.timeZone": "UTC",
-        "spark.sql.shuffle.partitions": str(engine.shuffle_partitions),
-        "spark.sql.execution.arrow.maxRecordsPerBatch": str(LINES_A_BATCH),
-        **({"spark.driver.bindAddress": "127.0.0.1"} if master.startswith("local") else {}),
-        **{str(key): str(value) for key, value in engine.settings.items()},
-    }
-    builder = SparkSession.builder.master(master)
-    for key, value in settings.items():
-        builder = builder.config(key, value)
-    said: list[str] = []
-    try:
-        with _stderr_aside(said):
-            spark = builder.getOrCreate()
-    except Exception as e:  # Py4J and Spark raise many kinds
-        why = ([line for line in said if "rror" in line or "xception" in line] or [_first_line(e)])[0]
-        raise UserError(f"engine=spark: Spark does not start at {master} ({why}); see engine.master and JAVA_HOME, "
-                        f"or use engine=arrays") from None  # fmt: skip
-    try:
-        yield spark
-    finally:
-        spark.stop()
-
-
-@contextmanager
-def _stderr_aside(said: list[str]) -> Iterator[None]:
-    """What this process and those that it starts (the Java machine, for good) write to stderr goes to `said`.
-
-    Spark logs dozens of lines to a terminal before it can be told not to; its errors reach us as exceptions.
-    """
-    sys.stderr.flush()
-    with tempfile.TemporaryFile("w+") as aside:
-        kept = os.dup(2)
-        os.dup2(aside.fileno(), 2)
-        try:
-            yield
-        finally:
-            os.dup2(kept, 2)
-            os.close(kept)
-            aside.seek(0)
-            said += aside.read().splitlines()
 
 
 def unread(told: ReaderSettings) -> list[str]:
@@ -350,7 +276,3 @@ def _ddl(shape: pa.Schema) -> str:
 def _hadoop(path: Path) -> str:
     """A path as Spark wants it: absolute, on the file system of the machines, no character read as a pattern."""
     return "file:" + re.sub(r"([\[\]{}*?\\])", r"\\\1", str(path.resolve()))
-
-
-def _first_line(error: Exception) -> str:
-    return (str(error).strip().splitlines() or [type(error).__name__])[0]
