@@ -35,6 +35,12 @@ def test_other_settings_are_left_alone():
     assert keep_ids(words) == words
 
 
+def test_an_entry_in_braces_is_told_the_list_that_says_the_same():
+    with pytest.raises(UserError, match=r"write history=\[\[<id>,view\]\] in place of"):
+        keep_ids(["history=[{item_id: a1, event_type: view}]"])
+    assert keep_ids(["history=[{3F25}]"]) == ["history=['{3F25}']"]  # an id may have braces
+
+
 def test_an_id_with_a_quote_in_it_is_shown_how_to_be_written():
     with pytest.raises(UserError, match="a quote stands inside of an id; write the id in double quotes"):
         keep_ids(["history=[6' ladder]"])

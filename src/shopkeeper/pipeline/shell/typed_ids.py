@@ -33,6 +33,11 @@ def _quoted(word: str) -> str:
                 f"{word}: a quote stands inside of an id; write the id in double quotes, the whole in single ones: "
                 f"'{key}=[\"6' ladder\",other]'"
             )
+        if re.match(r"\{\s*\w+\s*:", found[1]):  # an id in braces alone may be one
+            raise UserError(
+                f"{word}: an entry is an id or a list of id, event type and time; write {key}=[[<id>,view]] in place "
+                f"of {{item_id: <id>, event_type: view}}"
+            )
         pieces.append(found[1])
         at = found.end()
     return f"{key}=" + "".join(p if p[0] in "[],'\"" else _quote(p.strip()) for p in pieces if p.strip())
