@@ -57,6 +57,13 @@ def test_curves_are_the_formula_at_every_share():
             assert found.qini[0, b] == pytest.approx(q, abs=1e-12)
 
 
+def test_until_both_arms_have_been_seen_the_curves_are_straight():
+    treated = np.array([True, False, True, False])  # the first one is alone
+    found = uplift_curves(treated * 1.0, treated, np.array([4.0, 3, 2, 1]), np.full(4, 0.5))
+    assert found.qini.tolist() == [[0, 0.25, 0.5, 1, 1]]
+    assert found.uplift.tolist() == [[0, 0.25, 0.5, 0.75, 1]]
+
+
 @pytest.mark.parametrize("uneven", [False, True])
 def test_a_constant_score_has_exactly_nothing_and_rows_may_come_in_any_order(uneven: bool):
     told, _ = trial(2000, uneven=uneven)
