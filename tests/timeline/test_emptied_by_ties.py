@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from house import House, read
+from shopkeeper.data.requests import emptied_by_ties
 from shopkeeper.pipeline.preparing import split as verb
 
 SESSIONS = {
@@ -52,3 +54,12 @@ def test_a_customers_first_order_has_no_history_and_no_tie(house, caplog):
     assert split.timeline["cold"]["test"]["requests_without_history"] > 0
     assert split.timeline["emptied_by_ties_share"] == {"validation": 0.0, "test": 0.0}
     assert not [r for r in caplog.records if "shares its instant" in r.message]
+
+
+def test_who_came_after_he_was_asked_has_no_history_for_that_and_not_for_a_tie() -> None:
+    """With `split.targets=all` a window is asked at its start, and its new customers look around before they buy."""
+    time = np.array([1, 2, 3, 7, 7, 7, 9])
+    start, first_target = np.array([0, 3, 6]), np.array([2, 5, 6])
+    assert emptied_by_ties(start, start, first_target, time).tolist() == [False, True, False]
+    assert emptied_by_ties(start, start + 1, first_target, time).tolist() == [False] * 3
+    assert not emptied_by_ties(start, start, first_target, None).any()

@@ -174,12 +174,19 @@ def _stretches(offsets: np.ndarray, chosen: np.ndarray) -> tuple[np.ndarray, np.
     return own, np.arange(own[-1]) + np.repeat(offsets[:-1][chosen] - own[:-1], n)
 
 
-def emptied_by_ties(start: np.ndarray, end: np.ndarray, first_target: np.ndarray) -> np.ndarray:
+def emptied_by_ties(
+    start: np.ndarray, end: np.ndarray, first_target: np.ndarray, timestamp: np.ndarray | None
+) -> np.ndarray:
     """bool (B,): requests without a history only because what happened before the target shares its instant.
 
-    `start`, `end`, `first_target`: rows, int64 (B,); the rows from `end` to the target are of its instant.
+    `start`, `end`, `first_target`: rows, int64 (B,); `timestamp` int64 (M,) is that of each row, None of order-only
+    data. Whoever is asked earlier than the target (at the start of a window) and came later has no history for that.
     """
-    return (end == start) & (first_target > start)
+    if timestamp is None:
+        return np.zeros(len(start), bool)
+    found = (end == start) & (first_target > start)
+    found[found] = timestamp[start[found]] == timestamp[first_target[found]]
+    return found
 
 
 @dataclass(frozen=True)

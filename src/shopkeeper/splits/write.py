@@ -155,7 +155,7 @@ def describe(
         "tied_requests_share": None
         if mask is None
         else {name: float(mask[part.row[part.offsets[:-1]]].mean()) for name, part in parts.items()},
-        "emptied_by_ties_share": {name: _emptied(part) for name, part in parts.items()},
+        "emptied_by_ties_share": {name: _emptied(part, prepared.events.timestamp) for name, part in parts.items()},
         "target_hash": {name: target_hash(prepared, part, user_ids) for name, part in parts.items()},
         "catalogue": {"n_items": len(catalogue), "from": _source(spec)},
         "cold": {name: cold(part) for name, part in parts.items()},
@@ -169,8 +169,9 @@ def _source(spec: SplitSpec) -> str:
     return "training rows and the item table" if spec.new_items else "training rows"
 
 
-def _emptied(part: Part) -> float:
-    return float(emptied_by_ties(part.start, part.end, part.row[part.offsets[:-1]]).mean()) if len(part) else 0.0
+def _emptied(part: Part, timestamp: np.ndarray | None) -> float:
+    first = part.row[part.offsets[:-1]]
+    return float(emptied_by_ties(part.start, part.end, first, timestamp).mean()) if len(part) else 0.0
 
 
 def _consent(p: Prepared, division: Division) -> dict[str, Any]:

@@ -137,7 +137,9 @@ def checks(table: pa.Table, split: Split) -> dict[str, Any]:
         "outside_catalogue": share(~allowed[targets.item]),
         "without_rank": ranks.null_count / max(len(ranks), 1),
         "empty_histories": share(table["n_history"].to_numpy() == 0),
-        "emptied_by_ties": share(emptied_by_ties(requests.start, requests.end, targets.row[targets.offsets[:-1]])),
+        "emptied_by_ties": share(
+            emptied_by_ties(requests.start, requests.end, targets.row[targets.offsets[:-1]], requests.events.timestamp)
+        ),
         "unanswered": share(length == 0),
         "constant": share((length > 1) & (low == high)),
         "short_lists": share((length > 0) & (length < longest)),
