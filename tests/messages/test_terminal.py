@@ -119,7 +119,7 @@ def test_a_sweep_ends_with_its_table_the_best_first_by_what_differs() -> None:
 def module(epochs: int, patience: int, best: int, trained: int, every: int = 1, steps: int = 0) -> Any:
     history = [{"ndcg@10": 0.1} if (n + 1) % every == 0 else {} for n in range(trained)]
     recipe = Recipe(epochs=epochs, patience=patience, validate_every=every, patience_steps=steps)
-    return SimpleNamespace(recipe=recipe, n_batches=4, best={"epoch": best}, history=history,
+    return SimpleNamespace(recipe=recipe, n_batches=4, step=4 * trained, best={"epoch": best}, history=history,
                            objective=SimpleNamespace(headline="ndcg@10"))  # fmt: skip
 
 
@@ -131,6 +131,7 @@ def test_the_time_left_ends_where_patience_does() -> None:
     assert ends_by(module(200, 10, -1, 0)) == 200
     assert ends_by(module(200, 10, 13, 15, steps=41)) == 24
     assert ends_by(module(200, 10, 15, 15, every=5, steps=100)) == 65
+    assert ends_by(module(200, 10, 1, 12)) == 12  # validation rises, so that it goes on beyond
 
 
 def test_what_ended_a_training_is_said() -> None:

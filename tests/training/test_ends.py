@@ -19,6 +19,7 @@ from shopkeeper.models.fit import Fit
 from shopkeeper.recommenders.networks.sasrec import SASRec
 from shopkeeper.training.config import TrainerConfig
 from shopkeeper.training.module import SequenceModule
+from shopkeeper.training.objectives.next_item import NextItem
 
 CHILD = Path(__file__).with_name("child.py")
 
@@ -33,6 +34,18 @@ def test_patience_counts_validations(tiny_shop, monkeypatch: pytest.MonkeyPatch)
     trained = fit(*tiny_shop, epochs=40, patience=2, validate_every=3).trained
     assert len(trained.history) == 9  # the first validation, and two that were no better
     assert trained.best_epoch == 3
+
+
+@pytest.mark.parametrize("sign", [1, -1])
+def test_patience_waits_on_while_validation_rises(tiny_shop, tmp_path: Path, monkeypatch, sign: int):
+    """An early epoch that was good by chance ended a training that had only begun to learn."""
+    said = iter([0.16, 0.05, 0.06, 0.08, 0.1, 0.13, 0.17, 0.12, 0.11])
+    monkeypatch.setattr(SequenceModule, "validate", lambda self: {"ndcg@10": sign * next(said)})
+    monkeypatch.setattr(NextItem, "lower_is_better", sign < 0)
+    begun = fit(*tiny_shop, folder=tmp_path, epochs=5, patience=2).trained
+    assert (begun.best_epoch, len(begun.history)) == (1, 5)
+    trained = fit(*tiny_shop, folder=tmp_path, epochs=40, patience=2).trained  # goes on, too
+    assert (trained.best_epoch, len(trained.history)) == (7, 9)
 
 
 def test_patience_takes_as_many_steps_as_are_set_where_an_epoch_has_few(tiny_shop, monkeypatch: pytest.MonkeyPatch):

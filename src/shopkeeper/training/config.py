@@ -39,7 +39,7 @@ class Recipe:
     average_epochs: int = 5  # of last and best
     batch_size: int = 128  # sequences
     epochs: int = 200  # the limit; training stops by patience before it
-    patience: int = 10  # validations without a better NDCG@k; 0: all epochs
+    patience: int = 10  # validations without a better NDCG@k, and more while they rise; 0: all epochs
     patience_steps: int = 0  # and no fewer steps: of few customers an epoch is one or two
     validate_every: int = 1  # epochs
 

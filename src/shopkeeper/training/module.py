@@ -235,6 +235,15 @@ class SequenceModule(pl.LightningModule):
         if (gain < 0) if self.objective.lower_is_better else (gain > 0):
             self.best = {"value": value, "epoch": epoch, "weights": self.weights()}
 
+    @property
+    def rises(self) -> bool:
+        """Whether the newest validation is better than all others since the best one, of which there must be some."""
+        values = [row[h] for row in self.history[self.best["epoch"] :] if (h := self.objective.headline) in row]
+        if len(values) < 2:
+            return False
+        *others, newest = values
+        return bool(newest < min(others) if self.objective.lower_is_better else newest > max(others))
+
     def validate(self) -> dict[str, float]:
         """The objective's figures on validation requests; fewer of them at a time from now on where memory runs out."""
         self.shares.refresh()

@@ -12,7 +12,10 @@ from shopkeeper.training.config import Recipe
 
 
 def patience_of(recipe: Recipe, n_batches: int) -> int:
-    """Validations without a better one that end the training: as many as are set, or as `patience_steps` take."""
+    """Validations without a better one that end a training: as many as are set, or as `patience_steps` take.
+
+    More while they rise (`trainer.Patience`).
+    """
     return max(recipe.patience, -(-recipe.patience_steps // (n_batches * recipe.validate_every)))
 
 
@@ -21,7 +24,9 @@ def ends_by(module: Any) -> int:
     recipe, best = module.recipe, int(module.best["epoch"])
     if not recipe.patience or best < 0:
         return int(recipe.epochs)
-    return int(min(recipe.epochs, best + patience_of(recipe, module.n_batches) * recipe.validate_every))
+    end = best + patience_of(recipe, module.n_batches) * recipe.validate_every
+    begun = -(-module.step // module.n_batches)  # goes on beyond where validation rises
+    return int(min(recipe.epochs, max(end, begun)))
 
 
 class Progress(pl.Callback):

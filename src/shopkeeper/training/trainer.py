@@ -100,7 +100,11 @@ class OwnSignals(Callback):
 
 
 class Patience(EarlyStopping):
-    """Early stopping that counts validations; its patience is the one that is set now, not the checkpoint's."""
+    """Early stopping that counts validations; its patience is the one that is set now, not the checkpoint's.
+
+    It waits on while validation rises: an early epoch that was good by chance would else end a training that has only
+    begun to learn.
+    """
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Take back what was counted."""
@@ -108,9 +112,13 @@ class Patience(EarlyStopping):
 
     def on_train_start(self, trainer: pl.Trainer, module: Any) -> None:
         """A training that patience had ended when it was killed is at its end."""
-        trainer.should_stop = self.wait_count >= self.patience
+        trainer.should_stop = self.wait_count >= self.patience and not module.rises
 
     def on_train_epoch_end(self, trainer: pl.Trainer, module: Any) -> None:
         """Look at the epoch, if it was validated."""
-        if self.monitor in module.history[-1]:
-            super().on_train_epoch_end(trainer, module)
+        if self.monitor not in module.history[-1]:
+            return
+        stopped = trainer.should_stop
+        super().on_train_epoch_end(trainer, module)
+        if module.rises:
+            trainer.should_stop = stopped
