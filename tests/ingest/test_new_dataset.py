@@ -83,6 +83,23 @@ def test_a_reports_title_above_the_header_is_left_out(tmp_path: Path, sign: str)
     assert "skip_lines" not in bare["reader"]
 
 
+def test_a_comma_in_every_amount_is_no_table_below_a_title_and_cyrillic_is_read_as_such(tmp_path: Path):
+    rows = ["Дата;Номер заказа;Клиент;Артикул;Кол-во;Цена;Сумма"]
+    for n in range(60):
+        paid = f"{5 + n % 9},50 руб."
+        rows.append(f"{1 + n % 28:02d}.01.24;{n};К{n % 7};Т-{n % 5};1;{paid};{paid}")
+    config, text = guess(tmp_path, ("\n".join(rows) + "\n").encode("cp1251"))
+    assert config["reader"] == {"format": "csv", "delimiter": ";", "encoding": "cp1251", "decimal": ","}
+    assert "DOUBT: the text is not UTF-8; cp1251 (Cyrillic) is a guess" in text
+    assert (config["columns"]["user_id"], config["columns"]["item_id"]) == ("Клиент", "Артикул")
+    assert config["currency"] == "RUB"
+    assert Prepared.open(prepare_dataset(config, tmp_path, tmp_path / "out", progress=False)).n_users == 7
+    western = "Kunde;Größe;Datum\n" + "".join(
+        f"Jürgen{n % 7};Größe{n % 5};2024-01-{1 + n % 28:02d}\n" for n in range(60)
+    )
+    assert guess(tmp_path, western.encode("cp1252"))[0]["reader"]["encoding"] == "cp1252"
+
+
 def test_lists_of_different_lengths_have_no_header_to_look_for(tmp_path: Path):
     lists = "\n".join(" ".join(str(n + i) for i in range(2 + n % 4)) for n in range(40))
     assert guess(tmp_path, lists + "\n")[0]["reader"]["format"] == "sequences"

@@ -14,10 +14,11 @@ NAMED = re.compile(r"currenc|währung|waehrung|devise|valuta|moneda", re.IGNOREC
 CODE = re.compile(r"[A-Za-z]{3}")  # as ISO 4217 has them
 SHOWN = 5  # currencies in a line
 # Signs of one currency each, unlike $ and ¥.
-SIGNS = {"€": "EUR", "£": "GBP", "₴": "UAH", "₽": "RUB", "zł": "PLN", "₺": "TRY"}
+SIGNS = {"€": "EUR", "£": "GBP", "₴": "UAH", "грн.": "UAH", "грн": "UAH", "₽": "RUB", "руб.": "RUB", "руб": "RUB",
+         "zł": "PLN", "Kč": "CZK", "₺": "TRY"}  # fmt: skip
 CODES = ("EUR", "USD", "GBP", "CHF", "PLN", "UAH", "RUB", "CZK", "SEK", "NOK", "DKK", "CAD", "AUD", "JPY", "TRY")
 # Written beside an amount, on either side; of `$` and `kr` the file does not say which currency they are.
-BESIDE = "|".join(map(re.escape, (*SIGNS, *CODES, "US$", "$", "Kč", "kr", "Fr.")))
+BESIDE = "|".join(map(re.escape, (*SIGNS, *CODES, "US$", "$", "kr", "Fr.")))
 AMOUNT = rf"^[+-]?\s*(?:({BESIDE})\s*[+-]?\d[\d.,'\u2019\s]*|\d[\d.,'\u2019\s]*?\s*({BESIDE}))$"
 NEARLY_ALL = 0.95  # share of a column's amounts that must carry the sign
 ASKED = f"{DOUBT}in which are the prices? a code such as EUR stands beside every amount then"

@@ -20,6 +20,7 @@ from shopkeeper.typed import made
 QUOTED = re.compile(r'(?:^|(?<=[,;\t|]))"(?:[^"]|"")*"(?=[,;\t|]|\r?$)', re.MULTILINE)
 
 LOOKED_AT = 50  # lines
+OF_A_BYTE = ("cp1252", "cp1251")  # encodings that are guessed
 DELIMITERS = (",", ";", "\t", "|")
 OF_DATA = r'\s*"?[\d.\-:/ ]+"?\s*'  # a number, a date: what no column is called
 
@@ -43,8 +44,11 @@ def reader_of(path: Path) -> tuple[dict[str, Any], list[str]]:
     try:
         head.decode("utf-8")
     except UnicodeDecodeError:
-        encoding = "cp1252"
-        doubts.append("the text is not UTF-8; cp1252 (Western Europe) is a guess")
+        high = re.findall(rb"[\x80-\xff]", head)
+        words = b"".join(re.findall(rb"[\xa8\xaa\xaf\xb2-\xb4\xb8\xba\xbf\xc0-\xff]{3,}", head))
+        # Letters with accents stand among others; where whole words are of high bytes, an alphabet is.
+        encoding, where = ("cp1251", "Cyrillic") if 2 * len(words) > len(high) else ("cp1252", "Western Europe")
+        doubts.append(f"the text is not UTF-8; {encoding} ({where}) is a guess")
     if re.match(rb'\s*\{[^\[\]]*"batch"\s*:\s*\[\s*\{', head):
         raise UserError(
             f"{path} holds batches of calls; write a call per line into a folder of its own: "
@@ -57,7 +61,7 @@ def reader_of(path: Path) -> tuple[dict[str, Any], list[str]]:
             f"{path} is one JSON list; write an object per line: jq -c '.[]' {path.name} > {path.stem}.jsonl, or in "
             f"pandas to_json(…, orient='records', lines=True)"
         )
-    text = head.decode("utf-8", "replace")
+    text = head.decode(encoding if encoding in OF_A_BYTE else "utf-8", "replace")
     plain = QUOTED.sub(lambda cell: re.sub(r"[,;\t|\r\n]", " ", cell[0]), text)
     above = _above(plain.splitlines()[:LOOKED_AT])
     lines = [line for line in plain.splitlines()[above:LOOKED_AT] if line.strip()]
@@ -95,16 +99,14 @@ def _above(lines: list[str]) -> int:
 
     Below them every line has one number of cells, three at least, and more than any line above has.
     """
-    for sign in DELIMITERS:
-        cells = {at: line.count(sign) for at, line in enumerate(lines) if line.strip()}
-        most = max(cells.values(), default=0)
-        first = next((at for at, n in cells.items() if n == most), 0)
-        below = [n for at, n in cells.items() if at >= first]
-        header = lines[first].split(sign) if lines else []
-        named = all(cell.strip() and not re.fullmatch(OF_DATA, cell) for cell in header)
-        if first and most >= 2 and len(below) >= 5 and set(below) == {most} and named:
-            return first
-    return 0
+    sign = max(DELIMITERS, key=lambda d: sum(line.count(d) for line in lines))  # a comma may stand in every amount, too
+    cells = {at: line.count(sign) for at, line in enumerate(lines) if line.strip()}
+    most = max(cells.values(), default=0)
+    first = next((at for at, n in cells.items() if n == most), 0)
+    below = [n for at, n in cells.items() if at >= first]
+    header = lines[first].split(sign) if lines else []
+    named = all(cell.strip() and not re.fullmatch(OF_DATA, cell) for cell in header)
+    return first if most >= 2 and len(below) >= 5 and set(below) == {most} and named else 0
 
 
 def first_lines(path: Path, most: int = 50) -> list[str]:
