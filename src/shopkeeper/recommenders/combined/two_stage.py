@@ -195,7 +195,7 @@ class TwoStage:
             self._fit_candidates(window.split, fit)
             requests, targets = drawn(window.requests, window.targets, most, fit.seed)
             asked = with_basket(replace(window, requests=requests, targets=targets))
-            parts.append(self._examples(asked.requests, asked.targets, fit, most))
+            parts.append(self._examples(asked.requests, asked.targets, fit))
         self.rest_V = popularity_of_the_rest(split, fit.target_events)
         self._fit_candidates(split, fit)
         self.booster = None if fit.chosen else self._rank(parts, split, fit)
@@ -261,7 +261,7 @@ class TwoStage:
         train = data(x, y, group)
         if self.patience is None or fit.steps:
             return lgb.train(parameters, train, fit.steps or self.trees)
-        held = self._examples(*split.part("validation"), fit, self.max_requests)
+        held = self._examples(*drawn(*split.part("validation"), self.max_requests, fit.seed), fit)
         if not len(held[2]):
             return lgb.train(parameters, train, self.trees)
         stop = lgb.early_stopping(self.patience, verbose=False)
@@ -270,10 +270,11 @@ class TwoStage:
                  booster.best_score["valid_0"]["ndcg@10"])  # fmt: skip
         return lgb.Booster(model_str=booster.model_to_string(num_iteration=booster.best_iteration))
 
-    def _examples(self, requests: Requests, targets: Targets, fit: Fit, most: int) -> Examples:
-        """Features, labels and pairs per request, of at most so many of the requests."""
-        asked = drawn(requests, targets, most, fit.seed)
-        return examples(self._pairs, *asked, fit.filter_seen, len(self.facts.table_VF), len(self.feature_names))
+    def _examples(self, requests: Requests, targets: Targets, fit: Fit) -> Examples:
+        """Features, labels and pairs per request."""
+        return examples(
+            self._pairs, requests, targets, fit.filter_seen, len(self.facts.table_VF), len(self.feature_names)
+        )
 
     def _pairs(self, requests: Requests) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """Candidates of each request, by request and item, and their features: (P,), (P,), float32 (P, F)."""
