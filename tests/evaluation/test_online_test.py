@@ -303,3 +303,14 @@ def test_orders_of_very_many_customers_are_not_kept_in_memory(monkeypatch: pytes
     resampling.kept_orders.cache_clear()  # of another size of blocks
     monkeypatch.undo()
     np.testing.assert_array_equal(Redealt.of(value, treated, *difference(value, treated), 999).sums, kept.sums)
+
+
+def test_a_covariate_costs_a_degree_of_freedom_as_in_a_regression_on_it():
+    rng, m = np.random.default_rng(0), 10
+    x, treated = np.tile(rng.normal(size=m), 2), np.repeat([0, 1], m)  # the same covariates in both arms
+    y = 2 * x + 0.5 * treated + rng.normal(size=2 * m)
+    columns = np.column_stack([np.ones(2 * m), treated, x])
+    fitted, left, *_ = np.linalg.lstsq(columns, y)
+    error = np.sqrt(left[0] / (2 * m - 3) * np.linalg.inv(columns.T @ columns)[1, 1])
+    found = read_out(y, treated, x)["cuped"]
+    assert (found["value"], found["standard_error"]) == pytest.approx((fitted[1], error))
