@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from datetime import datetime
 from pathlib import Path
 
+import openpyxl
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
@@ -81,6 +83,31 @@ def test_a_reports_title_above_the_header_is_left_out(tmp_path: Path, sign: str)
     assert p.manifest["n_events"] == 60
     bare, _ = guess(tmp_path, "\n".join(row.replace(",", sign) for row in table) + "\n")
     assert "skip_lines" not in bare["reader"]
+
+
+@pytest.mark.parametrize("above", [0, 3])
+def test_of_a_workbook_the_sheets_of_the_log_are_read_below_their_title(tmp_path: Path, above: int):
+    book = openpyxl.Workbook()
+    january, february = book.active, book.create_sheet("February")
+    book.create_sheet("Notes").append(["ask Ann"])
+    for month, sheet in enumerate((january, february), start=1):
+        for row in [["Sales"], ["made on", datetime(2024, 3, 1)], []][:above]:
+            sheet.append(row)
+        sheet.append(["customer", "product", "date", "qty"])
+        for n in range(60):
+            sheet.append([f"c{n % 7}", f"p{n % 5}", datetime(2024, month, 1 + n % 28, 10), 1 + n % 3])
+    january.cell(above + 3, 4).value = "many"
+    book.save(tmp_path / "log.xlsx")
+    text = guess_dataset(tmp_path / "log.xlsx")
+    config = yaml.safe_load(text)
+    assert config["reader"] == {"format": "excel", "sheets": ["Sheet", "February"]} | (
+        {"skip_lines": above} if above else {}
+    )
+    assert "DOUBT: sheets with other columns are left out (Notes)" in text
+    p = Prepared.open(prepare_dataset(config, tmp_path, tmp_path / "out", progress=False))
+    assert p.manifest["n_events"] == 119
+    rejected = pq.read_table(tmp_path / "out" / "rejected.parquet").to_pylist()
+    assert [(row["row"], row["value"]) for row in rejected] == [(above + 3, "many")]
 
 
 def test_a_comma_in_every_amount_is_no_table_below_a_title_and_cyrillic_is_read_as_such(tmp_path: Path):

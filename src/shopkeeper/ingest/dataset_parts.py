@@ -90,7 +90,7 @@ class RowSettings:
 OF_TEXT = ("delimiter", "decimal", "quote", "encoding", "header", "names", "skip_lines")
 FORMATS: dict[str, tuple[str, ...]] = {
     **dict.fromkeys(("csv", "tsv", "dat", "blank_separated", "recbole"), OF_TEXT),
-    "parquet": (), "json_lines": ("encoding",), "excel": ("sheets",), "sequences": ("pairs", "encoding"),
+    "parquet": (), "json_lines": ("encoding",), "excel": ("sheets", "skip_lines"), "sequences": ("pairs", "encoding"),
 }  # fmt: skip
 
 

@@ -13,6 +13,7 @@ from shopkeeper.errors import UserError
 from shopkeeper.ingest.block import Block
 from shopkeeper.ingest.chunks import read_chunks
 from shopkeeper.ingest.dataset_parts import ReaderSettings
+from shopkeeper.ingest.guesses.workbook import OF_DATA, workbook_options
 from shopkeeper.ingest.readers import reader
 from shopkeeper.typed import made
 
@@ -22,15 +23,16 @@ QUOTED = re.compile(r'(?:^|(?<=[,;\t|]))"(?:[^"]|"")*"(?=[,;\t|]|\r?$)', re.MULT
 LOOKED_AT = 50  # lines
 OF_A_BYTE = ("cp1252", "cp1251")  # encodings that are guessed
 DELIMITERS = (",", ";", "\t", "|")
-OF_DATA = r'\s*"?[\d.\-:/ ]+"?\s*'  # a number, a date: what no column is called
 
 
 def reader_of(path: Path) -> tuple[dict[str, Any], list[str]]:
     """What a config says of the reader (format, delimiter, encoding …), and doubts."""
     name = path.name.lower()
-    for ending, kind in ((".parquet", "parquet"), (".xlsx", "excel"), (".xls", "excel"), (".inter", "recbole")):
+    for ending, kind in ((".parquet", "parquet"), (".inter", "recbole")):
         if name.endswith(ending):
             return {"format": kind}, []
+    if name.endswith((".xlsx", ".xls")):
+        return workbook_options(path)
     head, encoding, doubts = b"", "utf-8", []
     try:
         head = next(read_chunks(path, size=1 << 20)).data
