@@ -76,6 +76,10 @@ def test_a_window_beyond_the_log_is_refused_unless_no_labels_are_asked_for(tmp_p
     future = build_cohort(prepared, 450 * DAY, 60, 60, labels=False)
     assert future.label is None
     assert len(future) > 0
+    whole = build_cohort(prepared, 420 * DAY, 60, 60, observed_until=480 * DAY)  # until the log's very end
+    assert whole.label is not None
+    with pytest.raises(UserError, match="ends after the log is complete"):
+        build_cohort(prepared, 420 * DAY, 60, 60, observed_until=480 * DAY - 1)
 
 
 def test_without_an_active_filter_everybody_with_a_purchase_is_asked_about(tmp_path):
@@ -101,6 +105,16 @@ def test_a_cutoff_at_which_nobody_agrees_is_counted_and_the_others_are_asked(tmp
     with pytest.raises(NobodyAskedError, match="no active customer agrees at 1970-03-02") as nobody:
         build_cohort(prepared, 60 * DAY, 20, 30)
     assert nobody.value.left_out["no consent at the cutoff"] == 2
+
+
+def test_who_withdraws_within_the_window_is_left_out_and_who_does_at_its_end_is_not(tmp_path):
+    known = shop(tmp_path, [[50, 80], [55, 85], [60, 85, 130.5]])
+    ends = np.array([110 * DAY - 1, 110 * DAY, 200 * DAY])
+    at = np.stack([np.zeros(3, np.int64), ends], axis=1).ravel()
+    withdrawn = Consent(np.array([0, 2, 4, 6]), at, np.tile([True, False], 3))
+    cohort = build_cohort(replace(known, consent=withdrawn), 90 * DAY, 20, 30)
+    assert cohort.customer.tolist() == [2, 3]
+    assert cohort.left_out == {"consent withdrawn inside the label window": 1}
 
 
 def test_what_happens_after_the_cutoff_changes_labels_only(tmp_path):
