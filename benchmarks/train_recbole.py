@@ -2,12 +2,14 @@
 
     python benchmarks/train_recbole.py                        # both, alternating; needs `make recbole`
     python benchmarks/train_recbole.py --only gru4rec --repeat 1
-    python benchmarks/train_recbole.py --only bert4rec --batches 4
+    python benchmarks/train_recbole.py --only bert4rec --batches 2
 
 RecBole trains as it does by itself: leave-one-out, a row for each prefix of a history of at most 50 items, batches of
 2,048 rows. Ours has at least its width (GRU4Rec 128, its hidden size; BERT4Rec 64, two blocks and two heads), histories
 of 200 and the shipped batch. Compared is the time of one target: an item that is predicted in an epoch; for BERT4Rec,
 one that is hidden. With `--batches` RecBole takes only so many: an epoch of its BERT4Rec does not end in minutes.
+Of a batch of BERT4Rec's rows it hides, by a coin (`ft_ratio` .5), a fifth of the items or the last one of each row: of
+its first two batches, with its own seed, one is of each kind, as of a whole epoch half are.
 Two threads each, that wait passively. The first epoch of a run is left out where there are several.
 Writes `benchmarks/results/train_recbole.json`.
 """
