@@ -61,8 +61,10 @@ def answer_everybody(
         raise UserError(f"per_part={per_part}: write a whole number above 0")
     if not events.is_file():
         raise UserError(f"there is no file {events}; give a Parquet file of events")
-    told = {name: one for name, one in {"as_of": as_of, "k": k, "filter_seen": filter_seen}.items() if one is not None}
-    bundle.answer([{} if bundle.manifest["kind"] == "table" else []], **told)  # a setting that is wrong is so for all
+    told: dict[str, Any] = {"as_of": as_of, "k": k, "filter_seen": filter_seen}
+    told = {name: value for name, value in told.items() if value is not None}
+    nobody: Any = {} if bundle.manifest["kind"] == "table" else []
+    bundle.answer([nobody], **told)  # a setting that is wrong is so for all
     out = check_target(out, "answers")
     with alone(out):
         job: dict[str, Any] = {
