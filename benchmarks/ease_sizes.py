@@ -24,6 +24,7 @@ from pathlib import Path
 import numpy as np
 
 from _results import at_most, row, write_result
+from shopkeeper.recommenders.item_pairs.counted import CELLS
 
 SIZES, REPETITIONS = (6_000, 12_000, 18_000), 2  # items
 CUSTOMERS, EACH, COLUMNS = 3, 22, 16  # for each item; items of a customer; columns that are checked
@@ -124,7 +125,7 @@ def main(sizes: list[int], note: str | None) -> None:
     claims = [
         at_most("Trust", f"EASE of {n:,} items: what should be zero, over what should not", largest["residual"], 1e-5),
         at_most("Trust", f"EASE of {n:,} items: peak memory above what it says, GiB",
-                largest["peak"] - largest["before"], (12 * n**2 + 32 * 1024 * n) / GIB + 0.25),
+                largest["peak"] - largest["before"], (4 * n**2 + 5 * min(CUSTOMERS * n**2, CELLS)) / GIB + 0.25),
     ]  # fmt: skip
     if tuple(sizes) == SIZES:
         write_result("ease_sizes", rows, claims, note=note)
