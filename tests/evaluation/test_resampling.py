@@ -16,6 +16,7 @@ def test_the_draws_are_the_same_however_they_are_cut():
     coins = np.concatenate(list(flipped(11, 50, 3, 56)))
     assert np.array_equal(np.concatenate(list(flipped(11, 50, 3, 16))), coins)
     assert not np.array_equal(whole, np.concatenate(list(drawn(11, 50, 4, 50))))
+    assert not np.array_equal(coins, np.concatenate(list(flipped(11, 50, 4, 56))))
 
 
 def test_each_resample_draws_as_many_customers_as_there_are_and_each_as_often_as_any():
