@@ -31,7 +31,7 @@ from shopkeeper.errors import UserError
 from shopkeeper.models.fit import Fit
 from shopkeeper.pipeline.export import tracking_of
 from shopkeeper.pipeline.handed import promote as module
-from shopkeeper.pipeline.handed.promote import Found, Gates, promote, roll_back
+from shopkeeper.pipeline.handed.promote import Found, Gates, _beside_baseline, promote, roll_back
 from shopkeeper.pipeline.handed.register import nameless
 from shopkeeper.recommenders.counting.popularity import Popularity
 from shopkeeper.recommenders.counting.recency import Recency
@@ -176,7 +176,9 @@ def test_the_first_champion_must_be_better_than_the_strongest_baseline(
     store.challenge(copy, BASE)
     (comparison, golden) = promote(store.tracking, "shop", QUICK)
     assert (comparison.holds, golden.holds) == (False, True)
-    assert "no report sets it beside a baseline" in comparison.said
+    assert comparison.said.endswith("no report sets it beside a baseline; evaluate, then export again")
+    seal(copy, manifest | {"judged": None, "kind": "customer", "task": "churn"})
+    assert _beside_baseline(copy).way.startswith("`shopkeeper train model=base_rate task=churn`, evaluate, then")
     assert store.champion() is None
     challenger = store.challenge(bundles["recency"], BASE)
     assert refused(promote(store.tracking, "shop", QUICK)) == []
@@ -190,6 +192,8 @@ def test_a_better_challenger_becomes_champion_says_why_and_can_be_taken_back(sto
         promote(store.tracking, "shop", QUICK)
     with pytest.raises(UserError, match="has no previous champion to go back to"):
         roll_back(store.tracking, "shop")
+    with pytest.raises(UserError, match=r"MLflow has no model 'shp'\. Did you mean 'shop'"):
+        roll_back(store.tracking, "shp")
     second = store.challenge(bundles["popularity"], BASE + 0.02)
     found = promote(store.tracking, "shop", QUICK)
     assert [one.gate for one in found] == ["comparison", "slices", "calibration", "golden", "latency", "size"]

@@ -26,6 +26,7 @@ import numpy as np
 import pyarrow as pa
 
 from shopkeeper.errors import UserError, nearest
+from shopkeeper.tasks.find import find_task, own_tasks
 from shopkeeper.tracking.registry import CHALLENGER, CHAMPION, PREVIOUS, Registry, Version
 from shopkeeper.tracking.settings import Tracking
 
@@ -92,6 +93,8 @@ def roll_back(tracking: Tracking, name: str) -> tuple[str, str]:
     """Make the previous champion the champion again; the numbers of the one that goes and of the one that comes."""
     registry = _registry(tracking)
     champion, previous = registry.find(name, CHAMPION), registry.find(name, PREVIOUS)
+    if champion is None and name not in (names := registry.names()):
+        raise UserError(f"MLflow has no model '{name}'.{nearest(name, names) if names else ''}")
     if champion is None or previous is None:
         raise UserError(f"'{name}' has no previous champion to go back to; train a challenger and promote it")
     if champion.number == previous.number:
@@ -124,10 +127,13 @@ def _gates(registry: Registry, challenger: Version, champion: Version | None, ga
 
 
 def _beside_baseline(folder: Path) -> Found:
-    judged = _manifest(folder).get("judged")
+    manifest = _manifest(folder)
+    judged, task = manifest.get("judged"), str(manifest.get("task"))
     if judged is None:
-        said = "there is no champion, and no report sets it beside a baseline; evaluate, then export again"
-        return Found("comparison", False, said, "evaluate, then export again")
+        way = "evaluate, then export again"
+        if manifest["kind"] != "recommender" and task in own_tasks():  # whose baseline `evaluate` does not train
+            way = f"`shopkeeper train model={find_task({'name': task}).baseline} task={task}`, {way}"
+        return Found("comparison", False, f"there is no champion, and no report sets it beside a baseline; {way}", way)
     return Found("comparison", judged["better"], f"beside {judged['baseline']}: {judged['statement']}")
 
 
