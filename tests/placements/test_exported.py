@@ -134,6 +134,12 @@ def test_filter_order_and_fallback_travel(house: House, capsys: pytest.CaptureFi
         assert "case" not in got
         assert got == shown(house, capsys, "item_to_item", *steps, f"history=[{','.join(history)}]")
     assert ids(bundle, "camera", placement="home")[:2] == ["bulb", "bread"]  # one of each category, the pinned one
+    for told in ({"exclude": ["bulb"]}, {"basket": ["bulb"]}):  # nor is what may not be shown, pinned though it is
+        assert "bulb" not in ids(bundle, "camera", placement="home", **told)
+    assert "bulb" not in shown(house, capsys, "item_to_item", *steps, "history=[bulb]", "filter_seen=true")
+    assert "bulb" not in ids(bundle, "bulb", placement="home", filter_seen=True)
+    assert "bulb" not in ids(bundle, "camera", placement="home", category="photo")
+    assert "bulb" in ids(bundle, "camera", placement="home", category="light")
     assert "case" in ids(bundle, "camera")  # the model's own list is as it was
     assert bundle.answer([[]], NOW)[0].fallback is None  # nor is anything filled there
     for history, k, filled in ((["camera"], 2, {}), (["camera"], 5, {"popularity": 1}), ([], 5, {"popularity": 4})):

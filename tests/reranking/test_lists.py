@@ -109,6 +109,7 @@ def test_a_cap_keeps_the_best_of_each_kind_and_all_of_which_it_is_unknown():
 def test_pinned_items_stand_at_their_place_once_also_where_the_list_is_short():
     lists = of(4, 3, 2)
     assert pin(lists, [99, 98], 2).item.tolist() == [[11, 99, 98, 12, 13]]
+    assert pin(lists, [99, 98], 2, np.array([[True, False]])).item.tolist() == [[11, 98, 12, 13, 0]]
     assert pin(lists, [13], 1).item.tolist()[0][:3] == [13, 11, 12]
     assert pin(of(4).without(np.array([[True]])), [99], 5).item.tolist() == [[99, 0]]
 

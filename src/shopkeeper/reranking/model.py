@@ -71,7 +71,11 @@ class Reranked:
         step = max(1, CELLS_AT_ONCE // len(self.shown_V))
         for first in range(0, len(requests), step):
             part = requests[first : first + step]
-            found = in_order(self._candidates(part, max(k, self.candidates)), self.steps, Asked(part, self.facts, k))
+            found = in_order(
+                self._candidates(part, max(k, self.candidates)),
+                self.steps,
+                Asked(part, self.facts, k, self.filter_seen),
+            )
             item_BK[first : first + len(part), : found.shape[1]] = found
         return item_BK
 
@@ -79,7 +83,7 @@ class Reranked:
         """Of one request: how many candidates there are ("candidates"), and how many each step takes out, by name."""
         lists = self._candidates(request, max(k, self.candidates))
         left = int((lists.item > 0).sum())
-        told, asked = [("candidates", left)], Asked(request, self.facts, k)
+        told, asked = [("candidates", left)], Asked(request, self.facts, k, self.filter_seen)
         for step in self.steps:
             before, lists = left, step(lists, asked)
             left = int((lists.item > 0).sum())

@@ -29,11 +29,16 @@ def cap(lists: Lists, code_BN: np.ndarray, most: int) -> Lists:
     return lists.without((nth_BN.reshape(B, N) >= most) & (code_BN > 0))
 
 
-def pin(lists: Lists, items: Sequence[int], place: int) -> Lists:
-    """These items, in this order, from a place on (1 is the first); a shorter list ends with them."""
+def pin(lists: Lists, items: Sequence[int], place: int, shut_BP: np.ndarray | None = None) -> Lists:
+    """These items, in this order, from a place on (1 is the first); a shorter list ends with them.
+
+    `shut_BP`: which of them a request may not be shown.
+    """
     lists = lists.without(np.isin(lists.item, items))
     B = len(lists.item)
     pinned_BP = np.repeat(np.asarray(items, np.int32)[None, :], B, axis=0)
+    if shut_BP is not None:
+        pinned_BP = np.where(shut_BP, 0, pinned_BP).astype(np.int32)
     item = np.concatenate([lists.item, pinned_BP], axis=1)
     rank = np.concatenate(
         [

@@ -37,6 +37,16 @@ class Asked:
     requests: Requests
     facts: Facts
     k: int
+    filter_seen: bool = False  # whether items of the history may not be shown
+
+    def shut(self, items: Sequence[int]) -> np.ndarray:
+        """Which of these items each request may not be shown, or does not ask about: bool (B, items)."""
+        found = np.zeros((len(self.requests), len(items)), bool)
+        if (hidden := self.requests.hidden(self.filter_seen)) is not None:
+            found |= _held(hidden, items)
+        if self.requests.candidates is not None:
+            found |= ~_held(self.requests.candidates, items)
+        return found
 
     def codes(self, attribute: str, item_BN: np.ndarray) -> np.ndarray:
         """Which value of an attribute each candidate has, as known by then: int64 (B, N), 0 = unknown."""
@@ -219,7 +229,7 @@ class Explore:
 
 @dataclass(frozen=True)
 class Pin:
-    """These items at a place, in everybody's list; 1 is the first place."""
+    """These items at a place, in every list that may show them; 1 is the first place."""
 
     items: Sequence[str] = ()
     place: int = 1
@@ -231,7 +241,17 @@ class Pin:
 
     def __call__(self, lists: Lists, asked: Asked) -> Lists:
         """With them there."""
-        return rules.pin(lists, asked.facts.items([str(i) for i in self.items]), self.place)
+        items = asked.facts.items([str(i) for i in self.items])
+        return rules.pin(lists, items, self.place, asked.shut(items))
+
+
+def _held(lists: tuple[np.ndarray, np.ndarray], items: Sequence[int]) -> np.ndarray:
+    """Which of these items each list has (offsets and items): bool (B, items)."""
+    offsets, held = lists
+    B = len(offsets) - 1
+    owner = np.repeat(np.arange(B), np.diff(offsets))
+    found = [np.bincount(owner[held == item], minlength=B) > 0 for item in items]
+    return np.stack(found, axis=1) if found else np.zeros((B, 0), bool)
 
 
 KINDS: dict[str, Callable[..., Step]] = {

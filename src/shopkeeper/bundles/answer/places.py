@@ -24,7 +24,7 @@ from shopkeeper.errors import UserError, nearest
 from shopkeeper.programs.ranking import LIST_SCORERS, below, reads_page
 from shopkeeper.reranking.facts import Facts
 from shopkeeper.reranking.lists import Lists, filled
-from shopkeeper.reranking.steps import Asked, Step, in_order, steps_of
+from shopkeeper.reranking.steps import Asked, Pin, Step, in_order, steps_of
 
 FILE = "placements.npz"
 KEPT = 64 << 20  # bytes of what is kept of categories
@@ -127,6 +127,14 @@ class Places:
                 page = [every if number is None else every[self.category_V[1:] == number] for number in numbers]
         instant = asked.instant
         requests = Requests.from_histories([one.every for one in parsed], instant=_listed(instant))
+        if any(isinstance(step, Pin) for step in steps):  # which puts in what no candidate may be
+            requests = replace(requests, barred=_flat(left_out))
+            if category is not None:
+                of_all = range(1, len(self.category_V))
+                open_to = [
+                    of_all if number is None else np.flatnonzero(self.category_V == number) for number in numbers
+                ]
+                requests = replace(requests, candidates=_flat(open_to))
         n = min(max(k, place.candidates), int(model.manifest["n_catalogue"]))
 
         def listed(rows: np.ndarray, one: ItemModel, changes: list[Step]) -> np.ndarray:
@@ -187,6 +195,12 @@ class Places:
 
 def _listed(instant: np.ndarray | None) -> list[int] | None:
     return None if instant is None else instant.tolist()
+
+
+def _flat(lists: Sequence[Sequence[int] | np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
+    """Offsets and items, as `Requests` has lists."""
+    items = np.concatenate([np.asarray(one, np.int64) for one in lists])
+    return np.cumsum([0, *map(len, lists)]), items.astype(np.int32)
 
 
 def _program(model: ItemModel, told: Mapping[str, Any], arrays: Mapping[str, np.ndarray]) -> ItemModel:
