@@ -1,6 +1,6 @@
 """What EASE costs on catalogues of 6,000, 12,000 and 18,000 items: time and peak memory of a fit, on one thread.
 
-    python benchmarks/ease_sizes.py                      # 7 minutes of one core that is idle, 4.3 GiB of memory
+    python benchmarks/ease_sizes.py                      # 3 minutes of one core that is idle, 1.7 GiB of memory
     python benchmarks/ease_sizes.py --items 1000 2000    # smaller, to try it; writes no result
 
 Three customers for each item, 22 different items each at random: what is counted and inverted does not depend on whose

@@ -14,10 +14,9 @@ that most people took. The inverse is dense, over the items that have training r
 is its share of the smallest pivot, which is at least \lambda. An empty history gets the popular items.
 
 What it costs, for A items: 4 A^2 bytes in 32 bits and 12 A^2 in 64, said before they are asked for, and about A^3
-operations. On one core of a cloud machine, in 64 bits, 9 s and 0.6 GiB at 6,000 items, 62 s and 1.9 GiB at 12,000,
-198 s and 4.0 GiB at 18,000, with what is held beside the inverse (`benchmarks/ease_sizes.py`, when both halves of the
-matrix were swept instead of one); by the same rule some 9 minutes and 7.6 GiB at `max_items` = 25,000. The wide
-products use all threads.
+operations. In 32 bits one thread of a cloud machine took 3 s and .2 GiB more at 6,000 items, 18 s and .7 GiB at 12,000,
+59 s and 1.4 GiB at 18,000 (`benchmarks/ease_sizes.py`); by the same rule some 3 minutes and 2.6 GiB at `max_items` =
+25,000. In 64 bits three times the memory. The wide products use all threads.
 
 Shapes: B requests, V = n_items + 1 columns, U users, A items with training rows.
 """
