@@ -14,12 +14,9 @@ import http.client
 import json
 import os
 import re
-import signal
-import socket
 import subprocess
 import sys
 import tempfile
-import time
 import urllib.request
 from pathlib import Path
 from typing import Any
@@ -27,6 +24,7 @@ from typing import Any
 import numpy as np
 
 from _results import ROOT, at_least, at_most, row, write_result
+from _served import served
 
 sys.path.insert(0, str(ROOT / "tests"))
 
@@ -40,7 +38,7 @@ SCHEMATHESIS = "schemathesis==4.32.5"
 CHECKS = "not_a_server_error,status_code_conformance,content_type_conformance,response_schema_conformance"
 
 
-def served(place: Path) -> Path:
+def made(place: Path) -> Path:
     rng = np.random.default_rng(0)
     histories = [rng.integers(1, 41, 12).tolist() for _ in range(60)]
     prepared, split = tiny_prepared(place / "data", histories, n_items=40)
@@ -109,20 +107,9 @@ def main() -> None:
         place = Path(folder)
         subprocess.run([sys.executable, "-m", "venv", place / "venv"], check=True)
         subprocess.run([place / "venv/bin/pip", "install", "-q", SCHEMATHESIS], check=True)
-        with socket.socket() as free:
-            free.bind(("127.0.0.1", 0))
-            port = free.getsockname()[1]
-        address = f"http://127.0.0.1:{port}"
-        bundle = served(place)
-        command = [sys.executable, "-m", "shopkeeper", "serve", str(bundle), "--port", str(port)]
-        service = subprocess.Popen(command, stderr=subprocess.DEVNULL)
-        try:
-            for _ in range(600):
-                try:
-                    urllib.request.urlopen(f"{address}/health/ready").close()
-                    break
-                except OSError:
-                    time.sleep(0.1)
+        bundle = made(place)
+        with served(bundle) as port:
+            address = f"http://127.0.0.1:{port}"
             other = sent(port, bundle, told.spoiled)
             run = [str(place / "venv/bin/schemathesis"), "run", f"{address}/openapi.json", "--checks", CHECKS,
                    "--phases", "fuzzing", "--include-path-regex", "^/v1/answers?$", "--max-examples",
@@ -131,9 +118,6 @@ def main() -> None:
                                   env=os.environ | {"PYTHONPATH": ""})  # fmt: skip
             print(done.stdout[-3000:], done.stderr[-1000:])
             statuses = counted(address)
-        finally:
-            service.send_signal(signal.SIGTERM)
-            service.wait(60)
     print(json.dumps(statuses))
     failed = sum(n for status, n in statuses.items() if status >= 500)
     rows = [row("service", "made up", f"responses with {s}", "responses", [n]) for s, n in sorted(statuses.items())]

@@ -34,15 +34,10 @@ import gc
 import itertools
 import json
 import os
-import signal
-import socket
-import subprocess
 import sys
 import tempfile
 import time
 import urllib.request
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -54,6 +49,7 @@ from _callers import Client, flooded, looped, steady
 from _pauses import Pauses
 from _pauses import within as paused_within
 from _results import at_least, at_most, row, write_result
+from _served import served
 from shopkeeper.bundles.answer.bundle import Bundle
 
 CALLERS, BESIDE, POISSON = 4, (1, 32), 32
@@ -114,30 +110,6 @@ def asked_and_bodies(items: int) -> tuple[list[dict[str, Any]], list[bytes]]:
         )
         bodies.append("\r\n".join([*lines, "", ""]).encode() + text)
     return asked, bodies
-
-
-@contextmanager
-def served(folder: Path, cores: list[int]) -> Iterator[int]:
-    """The service of a bundle on the first core, this process on the last one: its port, once it is ready."""
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    command = [sys.executable, "-m", "shopkeeper", "serve", str(folder), "--port", str(port)]
-    service = subprocess.Popen(command, stderr=subprocess.DEVNULL,
-                               preexec_fn=lambda: os.sched_setaffinity(0, {cores[0]}))  # fmt: skip
-    os.sched_setaffinity(0, {cores[-1]})
-    gc.freeze()
-    try:
-        for _ in range(600):
-            try:
-                urllib.request.urlopen(f"http://127.0.0.1:{port}/health/ready").close()
-                break
-            except OSError:
-                time.sleep(0.1)
-        yield port
-    finally:
-        service.send_signal(signal.SIGTERM)
-        service.wait(60)
 
 
 @dataclass
@@ -258,7 +230,9 @@ def main() -> None:
     asked, bodies = asked_and_bodies(told.items)
     with tempfile.TemporaryDirectory() as place:
         folder = made(told.items, Path(place))
-        with served(folder, cores) as port:
+        os.sched_setaffinity(0, {cores[-1]})
+        gc.freeze()
+        with served(folder, cores[0]) as port:
             found = loaded(port, Bundle.load(folder), asked, bodies, told.callers, told.seconds, cores)
     rows = rows_of(found, f"{told.items:,} items, width {WIDTH}, up to {LENGTH} events", told.callers)
     for one in rows:
