@@ -140,6 +140,7 @@ def test_filter_order_and_fallback_travel(house: House, capsys: pytest.CaptureFi
     assert "bulb" not in ids(bundle, "bulb", placement="home", filter_seen=True)
     assert "bulb" not in ids(bundle, "camera", placement="home", category="photo")
     assert "bulb" in ids(bundle, "camera", placement="home", category="light")
+    assert bundle.answer([], NOW, placement="home") == bundle.answer([], NOW, placement="home", category=[]) == []
     assert "case" in ids(bundle, "camera")  # the model's own list is as it was
     assert bundle.answer([[]], NOW)[0].fallback is None  # nor is anything filled there
     for history, k, filled in ((["camera"], 2, {}), (["camera"], 5, {"popularity": 1}), ([], 5, {"popularity": 4})):

@@ -199,8 +199,8 @@ def _listed(instant: np.ndarray | None) -> list[int] | None:
 
 def _flat(lists: Sequence[Sequence[int] | np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
     """Offsets and items, as `Requests` has lists."""
-    items = np.concatenate([np.asarray(one, np.int64) for one in lists])
-    return np.cumsum([0, *map(len, lists)]), items.astype(np.int32)
+    items = np.concatenate([np.zeros(0, np.int32), *(np.asarray(one, np.int32) for one in lists)])
+    return np.cumsum([0, *map(len, lists)]), items
 
 
 def _program(model: ItemModel, told: Mapping[str, Any], arrays: Mapping[str, np.ndarray]) -> ItemModel:
