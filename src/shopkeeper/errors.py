@@ -28,6 +28,7 @@ class TooManyItemsError(UserError):
     """A model's own limit: the catalogue has more items than it carries. Who has other models may go on without it."""
 
 
+MANY, SHOWN = 100, 10  # names that are all listed; of more than these, how many are
 _NAMED = re.compile(r"(?i)\b([\w-]*(?:password|passwd|pwd|token|secret|access_key|api_key)[\w-]*=)[^&;\s\"']+")
 _IN_ADDRESS = re.compile(r"(\w[\w+.-]*\\?://)[^\s\"'<>]*@")
 
@@ -44,7 +45,7 @@ def without_secrets(value: Any) -> Any:
 def nearest(name: str, valid: Iterable[str]) -> str:
     """Say which valid name is closest: `"sasrek"` -> `" Did you mean 'sasrec'? Valid: …"` (leading blank included).
 
-    "" where no name is valid.
+    "" where no name is valid; of many, such as the items of a shop, the first ones and how many more there are.
     """
     options = sorted(set(valid))
     if not options:
@@ -52,7 +53,9 @@ def nearest(name: str, valid: Iterable[str]) -> str:
     plain = {option.casefold(): option for option in reversed(options)}  # names that differ in case alone are nearest
     close = [plain[found] for found in difflib.get_close_matches(name.casefold(), plain, n=1, cutoff=0.4)]
     hint = f" Did you mean '{close[0]}'?" if close else ""
-    return f"{hint} Valid: {', '.join(options)}."
+    more = len(options) - SHOWN if len(options) > MANY else 0
+    shown = options[:SHOWN] if more else options
+    return f"{hint} Valid: {', '.join(shown)}{f' and {more:,} more' if more else ''}."
 
 
 def check(values: Mapping[str, Any], rules: Mapping[str, Rule], where: str = "") -> None:

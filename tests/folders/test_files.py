@@ -119,6 +119,11 @@ def test_the_tree_hash_sees_every_byte_but_not_the_manifest(tmp_path: Path):
 def test_a_misspelt_name_gets_its_nearest_neighbour():
     assert "Did you mean 'sasrec'?" in nearest("sasrek", ["sasrec", "popularity"])
     assert nearest("sasrek", []) == ""
+    items = [f"sku-{n:04}" for n in range(2000)]
+    said = nearest("sku-17", items)  # not the whole catalogue
+    assert "Did you mean" in said
+    assert said.endswith("sku-0008, sku-0009 and 1,990 more.")
+    assert nearest("x", items[:100]).endswith(f"Valid: {', '.join(items[:100])}.")
 
 
 def test_a_signal_between_the_two_renames_loses_neither_folder(tmp_path: Path):
