@@ -30,6 +30,14 @@ TARGETS = {
     "popularity": ("next_item", "shopkeeper.recommenders.counting.popularity.Popularity"),
     "logistic": ("churn", "shopkeeper.customers.logistic.Logistic"),
 }
+SAID: dict[bytes, str] = {}  # by the bytes of a source file what stands in it: of every copy of the package the same
+
+
+def read_once(path: Path, read: Callable[[Path], str] = closure._read) -> str:
+    source = path.read_bytes()
+    if source not in SAID:
+        SAID[source] = read(path)
+    return SAID[source]
 
 
 @pytest.fixture
@@ -37,6 +45,7 @@ def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A working folder with composed configs, one raw file, and a copy of the package that may be edited."""
     shutil.copytree(closure.PACKAGE, tmp_path / "shopkeeper", ignore=shutil.ignore_patterns("__pycache__", "conf"))
     monkeypatch.setattr(closure, "PACKAGE", tmp_path / "shopkeeper")
+    monkeypatch.setattr(closure, "_read", read_once)
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     monkeypatch.setattr(hashing, "_here", {})
     monkeypatch.setenv("SHOPKEEPER_RAW", str(tmp_path / "raw"))
