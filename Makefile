@@ -1,11 +1,15 @@
 # `make demo` and `make test` need Python 3.11, git and make; everything else is installed into .venv.
 SHELL := /bin/bash
 PYTHON ?= python3.11
+# The one outside, always: under `make -j` that of .venv is half there.
+PYTHON := $(shell command -v $(PYTHON) || echo $(PYTHON))
 VENV := .venv
 BIN := $(VENV)/bin
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 export MLFLOW_DISABLE_TELEMETRY := true
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
+# Two processes with a thread each: threads of two processes that wait for one another on two cores cost time.
+PYTEST := OMP_NUM_THREADS=$${OMP_NUM_THREADS:-1} python -m pytest -n 2 --dist loadfile
 
 .PHONY: help setup demo ui test test-quick test-real test-slow test-all format claims clean recbole kernels javascript docs axe
 
@@ -34,13 +38,13 @@ test-quick:
 	ruff format --check .
 	ruff check .
 	mypy
-	python -m pytest -n 2 --dist loadfile
+	$(PYTEST)
 
 test-real: setup ## what needs the real data in SHOPKEEPER_RAW
-	python -m pytest -m real
+	$(PYTEST) -m real
 
 test-slow: setup ## what takes longer than a minute, such as a training that is killed twenty times
-	python -m pytest -m slow
+	$(PYTEST) -m slow
 
 test-all: setup ## everything, the slow tests too
 	python -m pytest -m "not none"
