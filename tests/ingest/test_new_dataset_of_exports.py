@@ -234,7 +234,8 @@ def test_unknown_nested_files_are_unfolded(tmp_path: Path):
     told = yaml.safe_load(text)
     assert told["rows"] == {"explode": "lines"}
     columns = {"user_id": "client.id", "item_id": "lines.sku", "timestamp": "ts"}
-    assert told["columns"] == columns | {"quantity": "lines.qty", "price": "lines.price"}
+    columns |= {"quantity": "lines.qty", "price": "lines.price"}
+    assert told["columns"] == columns | {"order_id": ["client.id", "ts"]}  # lines of a record are one order
     p = Prepared.open(prepare_dataset(told, tmp_path, tmp_path / "out", progress=False))
     assert (p.n_users, p.n_items, p.manifest["n_events"]) == (7, 6, 80)
     pq.write_table(pa.Table.from_pylist(rows), tmp_path / "carts.parquet")

@@ -153,3 +153,33 @@ def test_a_discount_that_is_not_read_is_a_doubt_whose_way_out_prepares(tmp_path:
     assert p.events.price is not None
     assert set(p.events.price.tolist()) == {5.0}
     assert "is not used: is" not in guess(tmp_path / "none.csv", text.replace(",0.5\n", ",0\n"))[1]
+
+
+def baskets(days: int) -> str:
+    """A grocer's log without numbers of orders: each of ten customers takes three things, a day or more apart."""
+    rows = [f"{n % 10},s{(n + i) % 9},2024-0{1 + n // 28}-{1 + n % 28:02},a{n % 3},g{(n + i) % 9 % 2},d,1,2.5"
+            for n in range(0, days) for i in range(3)]  # fmt: skip
+    return "customer_id,sku,day_date,price_group,category,department,quantity,price\n" + "\n".join(rows) + "\n"
+
+
+def test_what_was_bought_in_one_day_is_an_order_where_nothing_numbers_them(tmp_path: Path):
+    config, said = guess(tmp_path / "log.csv", baskets(250))
+    assert config["columns"]["order_id"] == ["customer_id", "day_date"]
+    assert "# DOUBT: no column numbers orders: what a customer bought at one instant" in said
+    p = Prepared.open(prepare_dataset(config, tmp_path, tmp_path / "out", progress=False))
+    assert p.events.order is not None
+    assert len(set(p.events.order.tolist())) == 250
+    assert config["items"] == {"from_events": {"category": "category"}}  # `department` is less telling, groups differ
+    one = "\n".join(baskets(250).splitlines()[::3]) + "\n"  # a thing a day
+    assert "order_id" not in guess(tmp_path / "one.csv", one)[0]["columns"]
+    looks = "\n".join(",".join(line.split(",")[:3]) for line in baskets(250).splitlines()) + "\n"
+    assert "order_id" not in guess(tmp_path / "looks.csv", looks)[0]["columns"]  # no price, no quantity: views
+
+
+def test_a_blank_says_nothing_of_an_item(tmp_path: Path):
+    text = "".join(f'{line},{"kind" if n == 0 else (chr(34) * 2 if n % 5 else "g")}\n'
+                   for n, line in enumerate(baskets(60).replace("category", "kind_of").splitlines()))  # fmt: skip
+    config, _ = guess(tmp_path / "log.csv", text.replace(",kind\n", ",category\n", 1))
+    assert config["items"] == {"from_events": {"category": "category"}}
+    p = Prepared.open(prepare_dataset(config, tmp_path, tmp_path / "out", progress=False))
+    assert set(p.items["category"].to_pylist()) <= {"g", None}

@@ -103,6 +103,31 @@ def test_files_of_the_raw_folder_itself_are_named_where_they_lie(tmp_path: Path,
     assert given(tmp_path / "a/b").folder == "a/b"
 
 
+def test_lines_of_one_instant_without_a_number_of_their_order_are_told_with_a_way_out(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("SHOPKEEPER_RAW", "raw")
+    rows = [f"c{n % 9},s{(n + i) % 7},2025-{1 + n // 28:02d}-{1 + n % 28:02d},5" for n in range(250) for i in range(3)]
+    (tmp_path / "raw").mkdir()
+    (tmp_path / "raw/till.csv").write_text("\n".join(["customer,item,date,price", *rows]) + "\n")
+    text = guess_dataset(tmp_path / "raw/till.csv")
+    (tmp_path / "conf/dataset").mkdir(parents=True)
+    (tmp_path / "conf/dataset/till.yaml").write_text(text)
+    house = House(tmp_path)
+
+    def told(*words: str) -> list[str]:
+        caplog.clear()
+        with caplog.at_level("WARNING"):
+            prepare(house._composed("prepare", ("dataset=till", *words)))
+        return [r.getMessage() for r in caplog.records if "numbers orders" in r.getMessage()]
+
+    assert not told()
+    (said,) = told("~dataset.columns.order_id")
+    assert said.startswith("till: 67% of the lines share customer and instant with the line before")
+    assert said.endswith("columns: {order_id: [customer, date]} makes an order of them")
+
+
 def log(path: Path, n: int, blank: int) -> Path:
     """A log of n lines, of which so many name no customer."""
     rows = [f"{'' if i < blank else f'c{i % 20}'},t{i % 7},2025-{1 + i % 9:02d}-{1 + i % 28:02d},5" for i in range(n)]

@@ -25,6 +25,7 @@ from shopkeeper.timeline import customer_windows, iso
 from shopkeeper.timeline.observation import twice_line
 
 log = logging.getLogger(__name__)
+TORN = 0.1  # share of the lines from which on orders without a number are told
 
 
 def prepare(config: DictConfig) -> None:
@@ -54,6 +55,8 @@ def prepare(config: DictConfig) -> None:
     if (again := manifest.get("sent_again")) and not (manifest["config"].get("filters") or {}).get("repeats"):
         log.info("  %s lines repeat a line of their order (item, quantity and price are equal) and are counted; where "
                  "pages were loaded again, `filters: {repeats: {seconds: 3600}}` drops them", f"{again:,}")  # fmt: skip
+    if together := _torn(prepared):
+        log.warning("%s", together)
     for rule, done in (manifest.get("changes") or {}).items():
         log.info("  %s: %s", rule, {k: v for k, v in done.items() if k != "match"})
     for match in matches_of(manifest):
@@ -64,6 +67,23 @@ def prepare(config: DictConfig) -> None:
     task = task_of(cfg)
     form_of(task, cfg.dataset).prepare(cfg, prepared)
     log.info("next: %s", shlex.join(train_next(cfg, task)))
+
+
+def _torn(prepared: Prepared) -> str:
+    """Of a log of purchases alone in which nothing numbers orders though lines share customer and instant; else ""."""
+    ties, kinds = prepared.manifest.get("ties") or {}, prepared.manifest["event_types"]
+    if prepared.events.order is not None or not set(kinds) <= {"purchase", "return"}:
+        return ""
+    if prepared.n_items < 2 or ties.get("share", 0) < TORN:
+        return ""
+    columns = prepared.manifest["config"].get("columns") or {}
+    by = [columns.get(ours) for ours in ("user_id", "timestamp")]
+    told = "[customer, time]" if None in by else str(by).replace("'", "")
+    return (
+        f"{prepared.name}: {ties['share']:.0%} of the lines share customer and instant with the line before, and no "
+        f"column numbers orders, so each line is asked for on its own; "
+        f"columns: {{order_id: {told}}} makes an order of them"
+    )
 
 
 def _prepare_cutoffs(config: Data, prepared: Prepared) -> None:

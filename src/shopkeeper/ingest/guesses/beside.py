@@ -1,4 +1,6 @@
-"""Columns that need not be there and are worth having: who somebody was before a login, what an item is, a discount."""
+"""Columns that need not be there and are worth having: who somebody was before a login, what an item is, a discount;
+and what tells which lines were bought together, where nothing numbers orders.
+"""
 
 from __future__ import annotations
 
@@ -21,6 +23,7 @@ OF_ITEMS = {  # attribute -> what shops call the column
     "brand": r"brand|marke|marque|marca|manufacturer|hersteller|бренд|марка",
 }
 ONE_VALUE, ITEMS = 0.98, 5  # share of the items that have one value alone; fewer items on several rows tell nothing
+TOGETHER = 0.01  # share of the rows that stand beside another of their customer's at one instant; fewer may be chance
 PACKED_BY, PACKED = (", ", "; ", ";", "|"), 0.3  # what separates items of one cell; share of cells that hold several
 TAKEN_OFF = r"discount|rabatt|rebate|remise|réduction|sconto|descuento|korting|rabat|скидк|знижк"
 
@@ -56,21 +59,45 @@ def person_lines(frame: pl.DataFrame, columns: Mapping[str, str], spare: Sequenc
     )
 
 
+def basket_line(
+    frame: pl.DataFrame, columns: Mapping[str, str], joined: Mapping[str, tuple[str, str]], person: Person | None
+) -> str | None:
+    """The line `order_id` of a log of purchases in which nothing numbers orders and lines share customer and instant.
+
+    Else each line would be a step of its own: of a day's twenty the first in the file is asked for, and right alone.
+    """
+    there = set(columns)
+    if {"order_id", "event_type", "session_id"} & there or not {"user_id", "item_id", "timestamp"} <= there:
+        return None
+    if not {"price", "quantity"} & there:  # looks or ratings, for all that is known
+        return None
+    who, when = frame[columns["user_id"]], frame[columns["timestamp"]].cast(pl.String)
+    pairs = pl.DataFrame({"who": who.cast(pl.String), "when": when}).filter(~_blank(who)).drop_nulls()
+    if not pairs.height or pairs.is_duplicated().mean() < TOGETHER:  # type: ignore[operator]
+        return None
+    by = [columns["user_id"] if person is None else PERSON]
+    by += joined.get(columns["timestamp"], [columns["timestamp"]])
+    return (
+        f"  order_id: [{', '.join(map(quoted, by))}] {DOUBT}no column numbers orders: what a customer bought at one "
+        f"instant (in one day, where times are dates) is taken for one order"
+    )
+
+
 def item_columns(frame: pl.DataFrame, item: str, spare: Sequence[str]) -> dict[str, str]:
     """Attribute -> column, of the columns that are called like an item's and have one value for nearly every item."""
     found: dict[str, str] = {}
+    kept = [c for c in spare if not re.search(NAMES["user_id"], last_of(c), re.IGNORECASE)]
     for attribute, pattern in OF_ITEMS.items():
-        for theirs in spare:
-            called = last_of(theirs)
-            if not re.search(pattern, called, re.IGNORECASE) or re.search(NAMES["user_id"], called, re.IGNORECASE):
-                continue
-            if _says(frame, item, theirs):
-                found.setdefault(attribute, theirs)
+        for word in pattern.split("|"):  # the most telling first: of `department` and `category` the latter
+            for theirs in kept:
+                if attribute not in found and re.search(word, last_of(theirs), re.IGNORECASE):
+                    found |= {attribute: theirs} if _says(frame, item, theirs) else {}
     return found
 
 
 def _says(frame: pl.DataFrame, item: str, theirs: str) -> bool:
-    rows = frame.select(item=pl.col(item).cast(pl.String), said=pl.col(theirs).cast(pl.String)).drop_nulls()
+    rows = frame.filter(~_blank(frame[theirs]))  # blank where nobody filled it in, which says nothing else of the item
+    rows = rows.select(item=pl.col(item).cast(pl.String), said=pl.col(theirs).cast(pl.String)).drop_nulls()
     values = rows.group_by("item").agg(pl.len(), pl.col("said").n_unique()).filter(pl.col("len") > 1)
     return values.height >= ITEMS and int((values["said"] == 1).sum()) >= ONE_VALUE * values.height
 

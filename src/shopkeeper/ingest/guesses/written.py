@@ -10,7 +10,7 @@ import polars as pl
 import pyarrow as pa
 
 from shopkeeper.ingest.guesses.back import return_rules
-from shopkeeper.ingest.guesses.beside import discount_doubt, is_packed, item_columns, last_of, person_lines
+from shopkeeper.ingest.guesses.beside import basket_line, discount_doubt, is_packed, item_columns, last_of, person_lines
 from shopkeeper.ingest.guesses.currencies import NAMED as CURRENCY
 from shopkeeper.ingest.guesses.currencies import currency_lines
 from shopkeeper.ingest.guesses.habits import kind_of
@@ -82,6 +82,8 @@ def body_lines(
             there = np.flatnonzero(rows)
             found = id_doubts(ours, ids.dictionary.take(pa.array(there)), rows[there], frame.height)
             lines += [f"  {DOUBT}{line}" for line in found]
+    if (together := basket_line(frame, columns, joined, person)) is not None:
+        lines.append(together)
     currency, money = currency_lines(frame, columns, unused)
     items = item_columns(frame, columns["item_id"], unused) if "item_id" in columns else {}
     if aside := [c for c in unused if c != currency and c not in items.values()]:
