@@ -58,6 +58,7 @@ def read(cls: type[T], values: Any, path: str = "", *, lenient: bool = False) ->
     return made(cls, values or {})
 
 
+@cache
 def _block(cls: type, lenient: bool) -> Shape:
     shapes: dict[str, Any] = {}
     others = Open({})

@@ -49,15 +49,23 @@ def holder(config: Any, at: Path_) -> Any:
     return config
 
 
+def copied(config: Any, at: Path_) -> tuple[Any, Any]:
+    """The configuration, with copies of the blocks that lead to a key and all others as they are; the key's block."""
+    config = block = copy.copy(config)
+    for key in at[:-1]:
+        block[key] = block = copy.copy(block[key])
+    return config, block
+
+
 def changed(config: Any, at: Path_, value: Any) -> Any:
-    config = copy.deepcopy(config)
-    holder(config, at)[at[-1]] = value
+    config, block = copied(config, at)
+    block[at[-1]] = value
     return config
 
 
 def removed(config: Any, at: Path_) -> Any:
-    config = copy.deepcopy(config)
-    del holder(config, at)[at[-1]]
+    config, block = copied(config, at)
+    del block[at[-1]]
     return config
 
 
@@ -67,8 +75,7 @@ def slipped(key: str) -> str:
 
 
 def misspelt(config: Any, at: Path_) -> Any:
-    config = copy.deepcopy(config)
-    block = holder(config, at)
+    config, block = copied(config, at)
     items = [(slipped(str(key)) if key == at[-1] else key, value) for key, value in block.items()]
     block.clear()
     block.update(items)
@@ -94,7 +101,7 @@ LATER = ("dataset.reader", "dataset.items.reader", "dataset.users.reader", "data
 
 def slips(cfg: dict[str, Any], root: Path_, work: Callable[[dict[str, Any]], Any], named: bool = True) -> list[str]:
     """What was not answered as it should be: place and answer. `named`: a value of another kind is to be named."""
-    bad = []
+    bad, before = [], copy.deepcopy(cfg)
     for at in places(holder(cfg, (*root, None)), root):
         dotted, old = ".".join(map(str, at)), holder(cfg, at)[at[-1]]
         for value in (w for w in WRONG if repr(w) != repr(old)):
@@ -126,6 +133,7 @@ def slips(cfg: dict[str, Any], root: Path_, work: Callable[[dict[str, Any]], Any
                 bad.append(f"{dotted} misspelt: {e}")
         except Exception as e:
             bad.append(f"{dotted} misspelt: {type(e).__name__} {e}")
+    assert repr(cfg) == repr(before)  # what is asked of shares all blocks but those on its way
     return bad
 
 

@@ -69,6 +69,7 @@ class Blend:
         told = {"folds": folds, "season": season}
         check(told, {"folds": whole(2), "season": one_of("auto", True, False)}, "model.")
         self.settings: dict[str, dict[str, Any]] = {}
+        self.abouts: dict[str, About] = {}  # what each member says that it is
         for name, settings in members.items():
             try:
                 check_kinds({"it": settings}, {"it": (dict, type(None))})
@@ -83,7 +84,7 @@ class Blend:
                 raise UserError(
                     f"blend: member '{name}' answers with {about.answers}, which are not mixed; leave it out"
                 )
-            self.settings[name] = dict(settings or {})
+            self.settings[name], self.abouts[name] = dict(settings or {}), about
         if not self.settings:
             raise UserError("blend: there is no member; name one in model.members")
         self.folds, self.season = folds, season
@@ -101,7 +102,7 @@ class Blend:
     @property
     def about(self) -> About:
         """What any member answers with and needs."""
-        found = [make(settings).about for settings in self.settings.values()]
+        found = list(self.abouts.values())
         answers = [kind for kind in MIXED if any(kind in (a.answers, *a.also) for a in found)]
         return About(
             answers=answers[0],
@@ -123,7 +124,7 @@ class Blend:
         self.answers, self.members, self.untrainable, self.spread = train.answers, {}, "", None
         # A network's begins anew after a kill; what is held out are the blend's answers: none is calibrated on them
         fit = replace(fit, folder=None, held_out=None, chosen="", progress=False, log=lambda *_: None)
-        names = [n for n, s in self.settings.items() if train.answers in (make(s).about.answers, *make(s).about.also)]
+        names = [name for name, a in self.abouts.items() if train.answers in (a.answers, *a.also)]
         for name in names:
             model = self._fitted(name, train, fit)
             if model.untrainable:

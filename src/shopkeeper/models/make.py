@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Mapping
+from functools import cache
 from types import UnionType
 from typing import Any, get_args, get_origin, get_type_hints
 
@@ -28,7 +29,7 @@ def make(config: Yaml) -> Any:
         raise UserError(f"model={config.get('name')} lacks `target` beside {', '.join(config)}; see conf/model/*.yaml")
     cls = class_of(str(config["target"]), f"conf/model/{config.get('name')}.yaml")
     parameters = {k: v for k, v in config.items() if k not in NOT_PARAMETERS}
-    taken = inspect.signature(cls).parameters
+    taken = _taken(cls)
     if "name" in taken:  # a model of several
         parameters["name"] = config.get("name")
     if not any(p.kind is p.VAR_KEYWORD for p in taken.values()):
@@ -59,6 +60,13 @@ def declared(model: Any) -> About:
     return about
 
 
+@cache
+def _taken(cls: Any) -> Mapping[str, inspect.Parameter]:
+    """What the constructor of a class takes; a model of models makes each of them several times."""
+    return inspect.signature(cls).parameters
+
+
+@cache
 def _kinds(function: Any) -> dict[str, tuple[type, ...]]:
     """Which plain kinds each argument takes, by its annotation; without those that take anything else, too."""
     try:

@@ -42,6 +42,7 @@ class Auto:
 
     def __init__(self, candidates: Mapping[str, Yaml]) -> None:
         self.settings: dict[str, dict[str, Any]] = {}
+        self.abouts: dict[str, About] = {}  # what each candidate says that it is
         for name, settings in candidates.items():
             try:
                 check_kinds({"it": settings}, {"it": (dict, type(None))})
@@ -54,7 +55,7 @@ class Auto:
                 raise UserError(
                     f"auto: candidate '{name}' answers with {about.answers}; choose models that score items"
                 )
-            self.settings[name] = dict(settings)
+            self.settings[name], self.abouts[name] = dict(settings), about
         if not self.settings:
             raise UserError("auto: there is no candidate model; name one in model.candidates")
         self.chosen = ""
@@ -66,11 +67,11 @@ class Auto:
         """That of the chosen model, which answers with scores here; before a choice, what any candidate needs."""
         if self.model is not None:
             return replace(self.model.about, answers=SCORES, resumes=self._resumes(), starts_warm=False, reaches=False)
-        needs = dict.fromkeys(need for settings in self.settings.values() for need in make(settings).about.needs)
+        needs = dict.fromkeys(need for about in self.abouts.values() for need in about.needs)
         return About(needs=tuple(needs), resumes=self._resumes())
 
     def _resumes(self) -> bool:
-        return any(make(settings).about.resumes for settings in self.settings.values())
+        return any(about.resumes for about in self.abouts.values())
 
     def fit(self, prepared: Prepared, split: Split, fit: Fit) -> Learned:
         """Fit every candidate; where validation has chosen before (`fit.chosen`), that one alone.
