@@ -165,7 +165,7 @@ def atomic_folder(path: Path, kind: str, unlike: Unlike | None = None) -> Iterat
     path = check_target(path, kind, unlike)
     with _room(path) as tmp:
         yield tmp
-        _flush(tmp)
+        flush(tmp)
         # One process after the other. Where two renames are needed a signal between them would lose both folders.
         with _moving(path), stopping.held_back():
             check_target(path, kind, unlike)  # somebody may have put something there meanwhile
@@ -197,7 +197,7 @@ def filled_folder(path: Path, kind: str) -> Iterator[Path]:
     path = check_target(path, kind)
     with _room(path) as tmp:
         yield tmp
-        _flush(tmp)
+        flush(tmp)
         names = sorted(p.relative_to(tmp).as_posix() for p in within(tmp))
         with _moving(path), stopping.held_back():  # two that write here at once would mix their files
             check_target(path, kind)
@@ -285,7 +285,8 @@ def _room(path: Path) -> Iterator[Path]:
         shutil.rmtree(tmp, ignore_errors=True)
 
 
-def _flush(folder: Path) -> None:
+def flush(folder: Path) -> None:
+    """Wait until what has been written of all files below a folder is on the disk."""
     for file in folder.rglob("*"):
         _fsync(file)
 

@@ -5,12 +5,14 @@ from __future__ import annotations
 from pathlib import Path
 
 import numpy as np
+import pyarrow as pa
 import pytest
 
-from shopkeeper.arrange import pieces, prepare, writer
+from shopkeeper.arrange import order, pieces, prepare, writer
 from shopkeeper.arrange.order import Arranged
 from shopkeeper.arrange.prepare import prepare_dataset
 from shopkeeper.data.prepared import Prepared
+from shopkeeper.files import sha256_file
 from shopkeeper.ingest import log
 from shopkeeper.splits.steps import steps_per_user
 
@@ -50,7 +52,7 @@ def test_what_is_done_one_after_the_other_where_a_log_is_large_changes_no_byte(
         write_arrays(folder, arranged)
 
     monkeypatch.setattr(writer, "write_arrays", look)
-    for module in (log, prepare):
+    for module in (log, order, prepare):
         monkeypatch.setattr(module, "BESIDE", 39)
     large = Prepared.open(prepare_dataset(TOLD, tmp_path, tmp_path / "large", progress=False))
     assert there == [True]
@@ -65,3 +67,32 @@ def test_steps_of_each_user_are_counted_with_users_who_have_none(has_orders: boo
     order = np.array([7, 7, 8, 9, 9, 3], np.int32) if has_orders else None
     found = steps_per_user(chosen, user, order, offsets)
     assert found.tolist() == [0, 1 if has_orders else 2, 0, 0, 1, 0]
+
+
+@pytest.mark.parametrize("missing", [0.0, 0.4])
+@pytest.mark.parametrize("extra", [{}, {"note": "note"}])
+def test_how_many_rows_are_encoded_at_once_changes_no_byte(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, missing: float, extra: dict[str, str]
+):
+    rng, n = np.random.default_rng(3), 90_000
+    texts = {
+        "user_id": ["ann", "bob"],
+        "item_id": [f"{i:040d}" for i in range(30_000)],
+        "order_id": [f"o{i}" for i in range(5_000)],
+        "file:note": [f"{i:0{i % 99}d}" for i in range(n)],
+    }
+    columns = {
+        "item": rng.integers(1, 30_001, n).astype(np.int32),
+        "event_type": np.ones(n, np.int8),
+        "timestamp": np.sort(rng.integers(0, 10**15, n)),
+        "price": np.where(rng.random(n) < missing, np.nan, rng.random(n)),
+        "order": np.where(rng.random(n) < missing, 0, rng.integers(1, 5_000, n)).astype(np.int32),
+        "file:note": np.arange(1, n + 1, dtype=np.int32),
+    }
+    names = {name: pa.array(values) for name, values in texts.items()}
+    arranged = Arranged(np.array([0, n // 3, n]), columns, names, np.arange(n))
+    writer.write_events(tmp_path / "events.parquet", arranged, None, extra)
+    ours = sha256_file(tmp_path / "events.parquet")
+    monkeypatch.setattr(writer, "BATCH_ROWS", 1024)  # Arrow's own
+    writer.write_events(tmp_path / "events.parquet", arranged, None, extra)
+    assert sha256_file(tmp_path / "events.parquet") == ours

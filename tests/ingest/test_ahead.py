@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from itertools import islice
 
 import pytest
 
-from shopkeeper.ingest.readers.ahead import WORKERS, ahead, each_ahead
+from shopkeeper.ingest.readers.ahead import WORKERS, ahead, each_ahead, side_by_side
 
 
 def made(n: int, so_far: list[int], breaks_at: int = -1) -> Iterator[int]:
@@ -18,6 +18,14 @@ def made(n: int, so_far: list[int], breaks_at: int = -1) -> Iterator[int]:
             raise ValueError(f"piece {i}")
         so_far.append(i)
         yield i
+
+
+def ends(before: int) -> bool:
+    """Whether no more threads are left than there were, or will be as soon as each has ended its piece."""
+    until = time.monotonic() + 30
+    while threading.active_count() > before and time.monotonic() < until:
+        time.sleep(0.001)
+    return threading.active_count() == before
 
 
 def test_pieces_come_in_order_one_of_them_ahead_and_end():
@@ -41,7 +49,7 @@ def test_who_stops_early_leaves_no_thread():
     pieces = ahead(made(1000, so_far))
     assert next(pieces) == 0
     pieces.close()
-    assert threading.active_count() == before
+    assert ends(before)
     assert len(so_far) <= 2
 
 
@@ -83,4 +91,51 @@ def test_who_stops_work_early_leaves_no_thread():
     pieces = each_ahead(lambda i: i, made(1000, []))
     assert [next(pieces), next(pieces)] == [0, 1]
     pieces.close()
+    assert ends(before)
+
+
+@pytest.mark.parametrize(
+    "begun", [lambda work: ahead(map(work, range(9))), lambda work: each_ahead(work, iter(range(9)))]
+)
+def test_who_lets_go_of_pieces_does_not_wait_for_the_one_that_is_made(begun: Callable[..., Iterator[int]]):
+    """Python's collector may let go of them within the start of a thread, under a lock that its end needs."""
+    go, waited = threading.Event(), list[bool]()
+
+    def stuck(i: int) -> int:
+        if i > 1:
+            waited.append(go.wait(30))
+        return i
+
+    before, pieces = threading.active_count(), begun(stuck)
+    assert [next(pieces), next(pieces)] == [0, 1]
+    pieces.close()
+    assert waited == []
+    go.set()
+    assert ends(before)
+
+
+def test_two_pieces_of_work_are_done_at_a_time_and_come_in_order():
+    at_work, most = list[int](), list[int]()
+
+    def slow_at_first(i: int) -> int:
+        at_work.append(i)
+        most.append(len(at_work))
+        time.sleep(0.002 * (5 - i % 5))
+        at_work.remove(i)
+        return 10 * i
+
+    assert side_by_side(slow_at_first, range(20)) == [10 * i for i in range(20)]
+    assert max(most) == WORKERS
+    assert side_by_side(slow_at_first, []) == []
+
+
+def test_the_first_of_what_breaks_side_by_side_is_raised_when_all_have_ended():
+    before = threading.active_count()
+
+    def fails(i: int) -> int:
+        time.sleep(0.02 * (2 - i))  # the later one fails before
+        raise OSError(f"work {i}")
+
+    with pytest.raises(OSError, match="work 0"):
+        side_by_side(fails, range(2))
     assert threading.active_count() == before

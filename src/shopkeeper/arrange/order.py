@@ -6,6 +6,7 @@ stable sort by time where the log is not in time order already.
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -16,7 +17,7 @@ from scipy.sparse import csr_matrix
 from shopkeeper.arrange.pieces import pieces, taken
 from shopkeeper.data.consent import Consent
 from shopkeeper.data.stored import code_type
-from shopkeeper.ingest.log import Log
+from shopkeeper.ingest.log import BESIDE, Log
 
 
 @dataclass
@@ -47,17 +48,26 @@ def arrange(log: Log, known: dict[str, pa.Array] | None = None) -> Arranged:
     n = len(log)
     times, users = log.timestamp, log.ids["user_id"].values
     by_time = None if times is None or _ascending(times) else np.argsort(times, kind="stable")
-    names: dict[str, pa.Array] = {}
-    numbered: dict[str, np.ndarray] = {}
-    for name in list(log.ids):
+
+    def numbered(name: str) -> tuple[np.ndarray, pa.Array]:
         ids = log.ids.pop(name)
         codes = ids.codes if by_time is None else taken(ids.codes, by_time)
-        numbered[name], names[name] = number(codes, ids.values, (known or {}).get(name))
-    user = numbered.pop("user_id")
-    by_user, offsets = group(user, len(names["user_id"]))
-    del user
+        return number(codes, ids.values, (known or {}).get(name))
+
+    others = [name for name in log.ids if name != "user_id"]
+    with ThreadPoolExecutor(1) as pool:
+        coming = pool.submit(lambda: [numbered(name) for name in others])
+        if n > BESIDE:
+            coming.result()
+        user, texts = numbered("user_id")
+        by_user, offsets = group(user, len(texts))
+        del user
+        found = dict(zip(others, coming.result(), strict=True))
+    names = {"user_id": texts} | {name: texts for name, (_, texts) in found.items()}
+    codes = {name: codes for name, (codes, _) in found.items()}
+    del found
     rows = by_user if by_time is None else taken(by_time, by_user)
-    columns = {COLUMN_OF.get(name, name): taken(numbered.pop(name), by_user) for name in list(numbered)}
+    columns = {COLUMN_OF.get(name, name): taken(codes.pop(name), by_user) for name in others}
     if "channel" in columns:
         columns["channel"] = columns["channel"].astype(code_type(len(names["channel"])))
     columns["event_type"] = taken(log.event_type, rows)

@@ -25,7 +25,7 @@ from shopkeeper.arrange.queries import query_counts, query_table
 from shopkeeper.arrange.returns import link_returns
 from shopkeeper.data import consent
 from shopkeeper.data.prepared import FORMAT_VERSION, LABELS, QUERIES
-from shopkeeper.files import atomic_folder, sha256_json, write_json
+from shopkeeper.files import atomic_folder, flush, sha256_json, write_json
 from shopkeeper.hashing import hash_tree, sealed
 from shopkeeper.ingest import dataset
 from shopkeeper.ingest.dataset import DatasetConfig
@@ -107,6 +107,7 @@ def write_folder(
         if arranged.consent is not None:
             writer.write_table(folder / consent.FILE, arranged.consent.table())
         counts = _counts(arranged, returns, config.zone)
+        flush(folder)  # what is there of the files, while the rest of the events is written
         events.result()
     hashes = hash_tree(folder, skip=frozenset({"manifest.json"}))
     hashes = {name: digest for name, digest in hashes.items() if name not in SIMULATED_LOG}

@@ -74,7 +74,7 @@ def read_chunks(
             block = rest + data if rest else data
             cut = len(block) if final else _last_record_end(block, quotes)
             if cut:
-                n_breaks = block.count(b"\n", 0, cut)
+                n_breaks = _count(block, b"\n", cut)
                 yield Chunk(block[:cut], line, n_breaks)
                 line += n_breaks
             rest = block[cut:]
@@ -110,12 +110,17 @@ def _last_record_end(block: bytes, quotes: bool) -> int:
     cut = block.rfind(b"\n") + 1
     if not quotes or block.find(b'"') < 0:
         return cut
-    odd = block.count(b'"', 0, cut) & 1
+    odd = _count(block, b'"', cut) & 1
     while cut and odd:  # step back over breaks that stand inside quotes
         before = block.rfind(b"\n", 0, cut - 1) + 1
         odd ^= block.count(b'"', before, cut) & 1
         cut = before
     return cut
+
+
+def _count(block: bytes, byte: bytes, stop: int) -> int:
+    """How often a byte stands before `stop`. `bytes.count` takes twice as long and lets no other thread work."""
+    return int(np.count_nonzero(np.frombuffer(block, np.uint8)[:stop] == ord(byte)))
 
 
 def _open(path: Path, raw: IO[bytes]) -> Any:

@@ -26,6 +26,7 @@ from shopkeeper.ingest.checks import ORDER, Rows, check
 from shopkeeper.ingest.dataset import DatasetConfig
 from shopkeeper.ingest.overlap import LATER_FILE, doubts_orders, numbers_of, read_once, say_orders_twice
 from shopkeeper.ingest.raw import find_files
+from shopkeeper.ingest.readers.ahead import each_ahead, side_by_side
 from shopkeeper.ingest.reading import blocks_of
 from shopkeeper.ingest.values import as_floats
 
@@ -85,12 +86,18 @@ class Log:
 
     def take(self, rows: np.ndarray) -> None:
         """Keep rows by a mask (bool (n,)), or put them into an order (int (n,))."""
-        for ids in self.ids.values():
-            ids.codes = ids.codes[rows]
-        for name in ("event_type", "timestamp", "price", "quantity"):
-            column = getattr(self, name)
-            if column is not None:
-                setattr(self, name, column[rows])
+        columns: list[tuple[Any, str]] = [(ids, "codes") for ids in self.ids.values()]
+        columns += [(self, name) for name in ("event_type", "timestamp", "price", "quantity")]
+
+        def cut(column: tuple[Any, str]) -> None:
+            values = getattr(*column)
+            if values is not None:
+                setattr(*column, values[rows])
+
+        if len(self) > BESIDE:
+            list(map(cut, columns))
+        else:
+            side_by_side(cut, columns)
 
 
 def read_log(config: DatasetConfig, raw: Path, progress: bool = True, before: tuple[int, int] = (0, 0)) -> Log:
@@ -117,7 +124,7 @@ def collect(
     before: tuple[int, int] = (0, 0),
     left_out: Counter[str] | None = None,
 ) -> Log:
-    """Check blocks one by one, each as its kind of files wants it, and join what passes.
+    """Check blocks, each as its kind of files wants it, and join what passes, in their order.
 
     `left_out`: rows that were no events, by why, counted while the blocks were made; lines of orders that a later file
     has are added.
@@ -132,15 +139,22 @@ def collect(
         )
     aside: list[Rows] = []  # rows that are out by a rule, which may say what became of an order of an earlier file
     paths_aside: list[Path | None] = []
-    for block, kind in blocks:
+
+    def checked(read: tuple[Block, DatasetConfig]) -> tuple[Path | None, list[Rows], list[Rows], pa.Table]:
+        block, kind = read
+        out: list[Rows] = []
         try:
-            rows, bad = check(block, kind, aside if once else None)
+            rows, bad = check(block, kind, out if once else None)
         except (pa.ArrowException, pl.exceptions.PolarsError) as e:
             reason = str(e).splitlines()[0]
             raise UserError(f"{block.file} does not hold what its config says ({reason}); correct columns") from e
+        return block.path, rows, out, bad
+
+    for path, rows, out, bad in each_ahead(checked, blocks):
         parts += rows
-        paths += [block.path] * len(rows)
-        paths_aside += [block.path] * (len(aside) - len(paths_aside))
+        paths += [path] * len(rows)
+        aside += out
+        paths_aside += [path] * len(out)
         if len(bad):
             rejects.append(bad)
     if not parts and not rejects and left_out:

@@ -93,6 +93,8 @@ class Shaping:
         if found is None:
             assert block.reread is not None
             return self(block.reread())
+        # Here and not where a check reads a block once more, which is done beside the blocks behind it.
+        self.empty -= {name for name in self.empty if found.table[name].null_count < len(found.table)}
         again = block.reread
         return found if again is None else replace(found, reread=lambda: self._reread(again()))
 
@@ -137,7 +139,6 @@ class Shaping:
             left[OTHER_KINDS] = int((~keep).sum())
             events = events.chosen(keep)
         columns = {name: self._named(table, name, events) for name in self.names}
-        self.empty -= {name for name in self.empty if columns[name].null_count < len(columns[name])}
         wrong = [reject._replace(file=block.file, row=int(block.row_of(rows[reject.row : reject.row + 1])[0]))
                  for reject in wrong]  # fmt: skip
         row_of = lambda i: block.row_of(rows[events.row[i]])  # noqa: E731 (of what is rejected alone)

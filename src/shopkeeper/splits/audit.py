@@ -18,6 +18,7 @@ from shopkeeper.data.offered import HIDDEN, QUERY, customers_wanted
 from shopkeeper.data.prepared import Prepared
 from shopkeeper.data.requests import Requests, Targets
 from shopkeeper.data.split import Split
+from shopkeeper.ingest.readers.ahead import side_by_side
 from shopkeeper.schema import event_codes
 from shopkeeper.splits.audit_error import AuditError
 from shopkeeper.splits.audit_requests import check_part
@@ -56,9 +57,10 @@ def audit_split(prepared: Prepared, split: Split) -> dict[str, Any]:
         seen[prepared.events.item[training]] = True
         known = np.zeros_like(seen)
         known[split.known[(split.known > 0) & (split.known <= prepared.n_items)]] = True
-        parts = {name: split.as_written(name)[:2] for name in ("validation", "test")}
-        for name, (requests, targets) in parts.items():
-            found = check_part(prepared, split, spec, name, requests, targets, seen & known)
+        names = ("validation", "test")
+        parts = {name: split.as_written(name)[:2] for name in names}
+        of_parts = side_by_side(lambda n: check_part(prepared, split, spec, n, *parts[n], seen & known), names)
+        for name, found in zip(names, of_parts, strict=True):
             checks |= {f"{name}: {check}": v for check, v in found.items()}
         checks |= {
             "no training event at or after its cutoff": _cutoffs(prepared, split, spec),

@@ -18,6 +18,7 @@ from shopkeeper.data.split import BESIDE, SPLIT_FORMAT, Split
 from shopkeeper.errors import UserError
 from shopkeeper.files import atomic_folder, read_json, write_json
 from shopkeeper.hashing import hash_tree, sealed
+from shopkeeper.ingest.readers.ahead import side_by_side
 from shopkeeper.locks import alone
 from shopkeeper.splits.audit import audit_split
 from shopkeeper.splits.catalogue import known_items
@@ -66,10 +67,12 @@ def _write(place: Path, prepared: Prepared, spec: SplitSpec, real_users: Callabl
         np.save(folder / "catalogue.npy", catalogue)
         if beside is not None:
             np.save(folder / BESIDE, beside)
-        for name, part in division.parts.items():
-            pq.write_table(
-                part_table(prepared, part, train_end, seen), folder / f"{name}.parquet", use_dictionary=False
-            )
+
+        def write_part(name: str) -> None:
+            table = part_table(prepared, division.parts[name], train_end, seen)
+            pq.write_table(table, folder / f"{name}.parquet", use_dictionary=False)
+
+        side_by_side(write_part, division.parts)
         timeline["files"] = hash_tree(folder)
         write_json(folder / "timeline.json", sealed(timeline))
         timeline["audit"] = audit_split(prepared, Split.open(prepared, folder))
@@ -125,6 +128,8 @@ def describe(
     for part in parts.values():
         asked[part.user] = True
 
+    hashes = side_by_side(lambda part: target_hash(prepared, part, user_ids), parts.values())
+
     def cold(part: Part) -> dict[str, int]:
         known = seen[events.item[part.row]]
         items = np.zeros(prepared.n_items + 1, bool)
@@ -156,7 +161,7 @@ def describe(
         if mask is None
         else {name: float(mask[part.row[part.offsets[:-1]]].mean()) for name, part in parts.items()},
         "emptied_by_ties_share": {name: _emptied(part, prepared.events.timestamp) for name, part in parts.items()},
-        "target_hash": {name: target_hash(prepared, part, user_ids) for name, part in parts.items()},
+        "target_hash": dict(zip(parts, hashes, strict=True)),
         "catalogue": {"n_items": len(catalogue), "from": _source(spec)},
         "cold": {name: cold(part) for name, part in parts.items()},
         **_consent(prepared, division),

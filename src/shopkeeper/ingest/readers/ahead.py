@@ -1,9 +1,9 @@
-"""The next of several pieces is made while this one is used: readers and writers let go of the interpreter."""
+"""Two pieces of work at a time, in threads: Arrow and NumPy let go of the interpreter while they work."""
 
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any, TypeVar
 
@@ -13,16 +13,36 @@ WORKERS = 2
 _END: Any = object()
 
 
+class _Pool(ThreadPoolExecutor):
+    def __exit__(self, kind: type[BaseException] | None, *rest: object) -> None:
+        """End the threads, and wait for them unless the pieces were let go of: Python's collector may do that, too.
+
+        It may do so in any thread, within the start of another one, and that holds a lock which waiting would need.
+        """
+        self.shutdown(wait=kind is not GeneratorExit, cancel_futures=True)
+
+
 def ahead(pieces: Iterator[T]) -> Iterator[T]:
     """The same pieces in the same order, each made in a second thread while the one before it is used.
 
     One piece more is held in memory. What making a piece raises is raised where it would have come.
     """
-    with ThreadPoolExecutor(1, "ahead") as pool:
+    with _Pool(1, "ahead") as pool:
         coming = pool.submit(next, pieces, _END)
         while (piece := coming.result()) is not _END:
             coming = pool.submit(next, pieces, _END)
             yield piece
+
+
+def side_by_side(work: Callable[[S], T], pieces: Iterable[S]) -> list[T]:
+    """`work` of each piece, in their order, two at a time. What the first of them raises is raised when all have ended.
+
+    Examples:
+        >>> side_by_side(len, ["a", "bc", ""])
+        [1, 2, 0]
+    """
+    with ThreadPoolExecutor(WORKERS, "beside") as pool:
+        return list(pool.map(work, pieces))
 
 
 def each_ahead(work: Callable[[S], T], pieces: Iterator[S]) -> Iterator[T]:
@@ -34,7 +54,7 @@ def each_ahead(work: Callable[[S], T], pieces: Iterator[S]) -> Iterator[T]:
     for first in pieces:
         yield work(first)
         break
-    with ThreadPoolExecutor(WORKERS, "ahead") as pool:
+    with _Pool(WORKERS, "ahead") as pool:
 
         def begun() -> Iterator[Future[T]]:
             try:

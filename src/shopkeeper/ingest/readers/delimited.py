@@ -149,7 +149,8 @@ def _take_header(path: Path, chunk: Chunk, dialect: Dialect) -> tuple[Chunk, byt
 def _block(path: Path, chunk: Chunk, names: list[str], wanted: Wanted, dialect: Dialect, head: bytes) -> Block:
     """The chunk's rows in their cheapest types when all of it is clean, else as text."""
     data = chunk.data
-    if dialect.quote and dialect.quote.encode() in data and data.count(dialect.quote.encode()) & 1:
+    quoted = bool(dialect.quote) and dialect.quote.encode() in data
+    if quoted and data.count(dialect.quote.encode()) & 1:
         raise _stray_quote(path, chunk)
     if not wanted.exact and not _suspicious(data, head):
         try:
@@ -158,7 +159,7 @@ def _block(path: Path, chunk: Chunk, names: list[str], wanted: Wanted, dialect: 
                 read_options=arrow_csv.ReadOptions(
                     column_names=_unique(names), use_threads=False, block_size=len(data) + 1
                 ),
-                parse_options=_parse_options(data, dialect),
+                parse_options=_parse_options(quoted, dialect),
                 convert_options=arrow_csv.ConvertOptions(
                     include_columns=wanted.names,
                     column_types=dict(wanted.types),
@@ -208,7 +209,7 @@ def _as_text(path: Path, chunk: Chunk, names: list[str], wanted: Wanted, dialect
             read_options=arrow_csv.ReadOptions(
                 column_names=_unique(names), use_threads=False, block_size=len(data) + 1
             ),
-            parse_options=_parse_options(data, dialect, collect),
+            parse_options=_parse_options(bool(dialect.quote) and dialect.quote.encode() in data, dialect, collect),
             convert_options=arrow_csv.ConvertOptions(
                 include_columns=wanted.names,
                 column_types=dict.fromkeys(wanted.names, pa.string()),
@@ -229,7 +230,9 @@ def _as_text(path: Path, chunk: Chunk, names: list[str], wanted: Wanted, dialect
 
 
 def _suspicious(data: bytes, head: bytes) -> bool:
-    if b"\0" in data or (head and head in data):
+    if b"\0" in data:
+        return True
+    if head and all(byte in data for byte in set(head)) and head in data:  # mostly the rows lack a letter of it
         return True
     if data.isascii():
         return False
@@ -278,8 +281,7 @@ def _stray_quote(path: Path, chunk: Chunk) -> UserError:
     )
 
 
-def _parse_options(data: bytes, dialect: Dialect, handler: Callable[[Any], str] | None = None) -> Any:
-    quoted = bool(dialect.quote) and dialect.quote.encode() in data
+def _parse_options(quoted: bool, dialect: Dialect, handler: Callable[[Any], str] | None = None) -> Any:
     return arrow_csv.ParseOptions(
         delimiter=dialect.delimiter,
         quote_char=dialect.quote or False,
