@@ -11,6 +11,7 @@
     python benchmarks/customers.py --row alibaba_2014     # who does not buy for two weeks
     python benchmarks/customers.py --row telco_churn      # a table of customers in folds; also online_shoppers
     python benchmarks/customers.py --row still_customer   # demo_shop_btyd, against who had really left
+    python benchmarks/customers.py --row power            # demo_shop: how sure the exact oracle's own lead could be
 
 Rows of logs are `python train.py dataset=… task=… model=…` with the words of `ROWS`: models are fitted at cutoffs a
 week (a month) apart until the last one observed before test; nobody is spent on calibration. Tables of customers are
@@ -37,6 +38,7 @@ from __future__ import annotations
 import argparse
 import hashlib
 import json
+import math
 import re
 import subprocess
 import sys
@@ -50,6 +52,7 @@ import numpy as np
 import pyarrow as pa
 
 from _halves import OUT_OF_TIME, said_of_halves
+from _power import lead
 from _results import RESULTS, ROOT, at_least, at_most, row, write_result
 from shopkeeper.evaluation.aggregates import compare
 from shopkeeper.evaluation.table import read_table, summarise
@@ -251,6 +254,21 @@ def of_who_had_left() -> tuple[Rows, Rows]:
     return rows, []
 
 
+def of_power() -> tuple[Rows, Rows]:
+    """The lead of `demo_shop`'s exact oracle over the trees, and half an interval of it, alone and in the row's family.
+
+    No model that learns can be expected to lead by more. The family is every pair of the row's models by each metric;
+    its intervals are taken as wide as Bonferroni's.
+    """
+    log = ROWS["demo_shop"]
+    trees, oracle = (trained(log, model, 1)[1] for model in ("lightgbm", ORACLE))
+    family = math.comb(len(log.models), 2) * len(COMPARED["churn"])
+    rows = [_plain(f"{ORACLE} against lightgbm", log.dataset, f"power: {what}", value)
+            for what, value in lead(trees, oracle, "log_loss", family).items()]  # fmt: skip
+    print({r["figure"]: round(r["median"], 4) for r in rows}, flush=True)
+    return rows, []
+
+
 def _crossed(name: str) -> str:
     return name if name in OUT_OF_TIME else f"{name}, cross-fitted, not out of time"
 
@@ -313,7 +331,12 @@ def place_of(name: str) -> tuple[str, str]:
     """The dataset and the task of what `--row` names."""
     if name in HALVES:
         return name, "orders"
+    if name == "power":
+        return "demo_shop", name
     return ("demo_shop_btyd", name) if name == "still_customer" else (ROWS[name].dataset, ROWS[name].task)
+
+
+ALONE = {"still_customer": of_who_had_left, "power": of_power}
 
 
 def main(name: str, seeds: int, runs: Path | None, without: Sequence[str] = ()) -> None:
@@ -321,8 +344,8 @@ def main(name: str, seeds: int, runs: Path | None, without: Sequence[str] = ()) 
     kept, claims_before = of_before()
     if name in HALVES:
         rows, claims = of_cdnow(name)
-    elif name == "still_customer":
-        rows, claims = of_who_had_left()
+    elif name in ALONE:
+        rows, claims = ALONE[name]()
     else:
         log = ROWS[name]
         rows, claims = of_log(replace(log, models=tuple(m for m in log.models if m not in without)), seeds, runs)
@@ -334,7 +357,7 @@ def main(name: str, seeds: int, runs: Path | None, without: Sequence[str] = ()) 
 
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--row", choices=(*ROWS, *HALVES, "still_customer"), required=True)
+    parser.add_argument("--row", choices=(*ROWS, *HALVES, *ALONE), required=True)
     parser.add_argument("--seeds", type=int, default=1)
     parser.add_argument("--runs", type=Path, help="where trainings stay")
     parser.add_argument("--models", nargs="+", default=[], help="train these alone into --runs")
