@@ -63,6 +63,7 @@ def arrange(log: Log, known: dict[str, pa.Array] | None = None) -> Arranged:
         by_user, offsets = group(user, len(texts))
         del user
         found = dict(zip(others, coming.result(), strict=True))
+        del coming  # each column goes once it is in order
     names = {"user_id": texts} | {name: texts for name, (_, texts) in found.items()}
     codes = {name: codes for name, (codes, _) in found.items()}
     del found

@@ -6,6 +6,7 @@ Shapes: M events, U users, B requests, N targets.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -57,18 +58,23 @@ def audit_split(prepared: Prepared, split: Split) -> dict[str, Any]:
         seen[prepared.events.item[training]] = True
         known = np.zeros_like(seen)
         known[split.known[(split.known > 0) & (split.known <= prepared.n_items)]] = True
-        names = ("validation", "test")
-        parts = {name: split.as_written(name)[:2] for name in names}
-        of_parts = side_by_side(lambda n: check_part(prepared, split, spec, n, *parts[n], seen & known), names)
-        for name, found in zip(names, of_parts, strict=True):
-            checks |= {f"{name}: {check}": v for check, v in found.items()}
-        checks |= {
-            "no training event at or after its cutoff": _cutoffs(prepared, split, spec),
-            "no event in two parts": _disjoint(prepared, split, spec, parts),
-            "everybody with a target is asked": _complete(prepared, spec, split, parts),
-            "the catalogue is the declared one": _catalogue(prepared, split, spec, training),
-            "nobody without consent at the cutoff": _consent(prepared, split, parts),
-        }
+        parts = {name: split.as_written(name)[:2] for name in ("validation", "test")}
+
+        def of(name: str) -> dict[str, list[str]]:
+            found = check_part(prepared, split, spec, name, *parts[name], seen & known)
+            return {f"{name}: {check}": v for check, v in found.items()}
+
+        beside: list[Callable[[], dict[str, list[str]]]] = [
+            lambda: of("validation"),
+            lambda: of("test"),
+            lambda: {"no training event at or after its cutoff": _cutoffs(prepared, split, spec)},
+            lambda: {"no event in two parts": _disjoint(prepared, split, spec, parts)},
+            lambda: {"everybody with a target is asked": _complete(prepared, spec, split, parts)},
+            lambda: {"the catalogue is the declared one": _catalogue(prepared, split, spec, training)},
+            lambda: {"nobody without consent at the cutoff": _consent(prepared, split, parts)},
+        ]
+        for found in side_by_side(lambda check: check(), beside):
+            checks |= found
         if prepared.kind_V is not None or split.beside is not None:
             checks["queries and products are told apart"] = _kinds(prepared, split, spec, training)
         if spec.strict:
