@@ -39,7 +39,7 @@ KINDS = {
     "tifu_knn": ["cornac"],
 }
 SAID = {  # what a peer cannot choose by itself: one fit is timed
-    "item_knn": ("model.shrinkage=0", "model.half_life_events=2", "model.self_similarity=null"),
+    "item_knn": ("model.neighbours=50", "model.shrinkage=0", "model.half_life_events=2", "model.self_similarity=null"),
     "ease": ("model.l2=250", "model.half_life_events=null", "model.self_similarity=0"),
 }
 REQUIRED = {"two_stages": 10.0, "item_knn": 3.0, "ease": 3.0, "tifu_knn": 20.0}

@@ -36,7 +36,8 @@ LOG = {
 }  # fmt: skip
 NET = ["model=sasrec", "model.width=32", "model.blocks=1", "model.max_length=50", "model.epochs=2", "trainer=cpu"]
 # Told what it had by itself then: today it asks the training rows, which is other work.
-NEIGHBOURS = ["model=item_knn", "model.shrinkage=10", "model.half_life_events=2", "model.self_similarity=null"]
+NEIGHBOURS = ["model=item_knn", "model.neighbours=50", "model.shrinkage=10", "model.half_life_events=2",
+              "model.self_similarity=null"]  # fmt: skip
 CHURN = ["dataset=online_retail", "model=lightgbm"]
 RUNS = "tracking=none"
 WORK = {  # in this order: a line needs what those before it left

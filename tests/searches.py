@@ -15,12 +15,16 @@ from shopkeeper.pipeline.told import Train, Tune, settings
 from shopkeeper.tuning import results
 
 ROOT = Path(__file__).parents[1]
+NEIGHBOURS = "{type: int, low: 10, high: 500, log: true}"  # in its YAML one of a few
 
 
 def config(folder: Path, *words: str) -> Tune:
-    """What `python tune.py model=item_knn …` would be given, its studies in `folder`."""
+    """What `python tune.py …` would be given, its studies in `folder`; without a model's name: of item_knn."""
+    named = any(word.startswith("model=") for word in words)
+    numbers = ["model.neighbours=50", "~tuning.space.neighbours", f"+tuning.space.neighbours={NEIGHBOURS}"]
+    first = [] if named else ["model=item_knn", *numbers]
     with initialize_config_dir(str(ROOT / "conf"), version_base="1.3"):
-        cfg = compose("tune", ["model=item_knn", "tracking=none", f"paths.studies={folder}", *words])
+        cfg = compose("tune", [*first, "tracking=none", f"paths.studies={folder}", *words])
     return settings(cfg, Tune)
 
 

@@ -45,7 +45,7 @@ def test_help_says_what_the_yaml_says_of_each_setting_and_of_a_model_that_is_nam
     text = told.text("train", "trains", ["model=item_knn", "--help"])
     own, rest = text.split("of model=item_knn")
     assert "overwrite=false" in own
-    assert "  model.neighbours=50         most similar items kept per item" in rest
+    assert "  model.neighbours=auto       most similar items kept per item" in rest
     assert "smallest difference that matters" in " ".join(rest.split())
     assert "  split=temporal              each dataset names its own default; customers," in rest
     assert "hydra" not in text.replace("hydra.run.dir", "")

@@ -133,7 +133,7 @@ def test_shops_that_are_shipped_and_new_ones_are_trained_anew(tmp_path: Path):
 def test_what_was_left_to_the_data_stands_in_the_figures_of_a_run_by_part(shop):
     done = trained(config(shop, "model=item_knn", "evaluation.refit=true"))
     auto = done.metrics["auto"]
-    left = ["half_life_events", "self_similarity", "shrinkage"]
+    left = ["half_life_events", "neighbours", "self_similarity", "shrinkage"]
     assert list(auto) == ["validation", "test"]
     assert all(sorted(settings) == left for settings in auto.values())
     assert auto["test"] == {name: done.model.settings[name] for name in auto["test"]}

@@ -17,7 +17,9 @@ from shopkeeper.errors import UserError
 from shopkeeper.models.fit import Fit
 from shopkeeper.private_torch import BYTES, product_of_bytes
 from shopkeeper.recommenders.counting.popularity import Popularity
+from shopkeeper.recommenders.inside import Open
 from shopkeeper.recommenders.item_pairs import counted
+from shopkeeper.recommenders.knn import item_knn
 from shopkeeper.recommenders.knn.item_knn import ItemKNN, cosine_neighbours
 from tiny import tiny_prepared
 
@@ -176,3 +178,18 @@ def test_weights_of_another_model_are_refused(tmp_path):
     fitted(Popularity, prepared, split).save(tmp_path / "run")
     with pytest.raises(UserError, match="written by model 'popularity'"):
         ItemKNN().load(tmp_path / "run")
+
+
+@pytest.mark.parametrize(("wide", "asked"), [(4, True), (3, False)])
+def test_more_neighbours_are_not_tried_where_their_tables_would_be_large(tmp_path, monkeypatch, wide, asked):
+    told = {}
+
+    def chosen(self, fitted, split, fit, nothing):
+        told.update(nothing)
+        return self.first
+
+    monkeypatch.setattr(item_knn, "WIDE", wide)
+    monkeypatch.setattr(Open, "chosen", chosen)
+    model = fitted(partial(ItemKNN, "auto"), *tiny_prepared(tmp_path, [[1, 2, 3, 4], [1, 2, 3, 3]]))
+    assert told["neighbours"] is not asked
+    assert model.settings["neighbours"] == 50

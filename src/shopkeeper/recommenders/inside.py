@@ -9,7 +9,7 @@ one standard error of the difference, question by question, so that few question
 L. Breiman, J. Friedman, R. Olshen and C. Stone, "Classification and Regression Trees", 1984, section 3.4.3, for pairs.)
 
 Neither validation nor test is looked at, and a model that is trained anew on later rows chooses anew. What it costs, in
-fits of the model: one for each window and option that moves what is counted (of item-kNN three), on logs of up to
+fits of the model: one for each window and option that moves what is counted (of item-kNN four), on logs of up to
 `ROWS` / `WINDOWS` rows six windows, on longer ones fewer; beyond `LONGEST` nothing is asked.
 
 Shapes: B requests of all windows.

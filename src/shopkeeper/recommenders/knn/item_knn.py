@@ -41,7 +41,7 @@ OPTIONS = {
     "half_life_days": (None, 30.0, 90.0),
     "self_similarity": (None, 0.3, 3.0, 10.0),
     "shrinkage": (10.0, 1.0, 100.0),
-    "neighbours": (50, 200),
+    "neighbours": (50, 400),
 }
 RULES = {
     "neighbours": whole(1),
@@ -49,6 +49,7 @@ RULES = {
     **dict.fromkeys(("half_life_events", "half_life_days"), or_null(number(above=True))),
     "self_similarity": or_null(number()),
 }
+WIDE = 100_000  # items of which it is asked whether 400 neighbours each are better: .3 GiB of them, and 1 GiB to make
 Near = dict[tuple[int, int, float], tuple[sparse.csr_array, np.ndarray]]  # by split, neighbours and shrinkage
 
 
@@ -89,6 +90,7 @@ class ItemKNN:
     def fit(self, prepared: Prepared, split: Split, fit: Fit) -> Learned:
         """Count which items the same users took in their training rows."""
         nothing = {"self_similarity": fit.filter_seen, "half_life_days": prepared.events.timestamp is None}
+        nothing["neighbours"] = prepared.n_items > WIDE
         self._learn(split, fit, self.open.chosen(self._tried(fit), split, fit, nothing), {})
         return self.open.learned(self.settings)
 
