@@ -9,7 +9,8 @@ export PATH := $(CURDIR)/$(BIN):$(PATH)
 export MLFLOW_DISABLE_TELEMETRY := true
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 # Two processes with a thread each: threads of two processes that wait for one another on two cores cost time.
-PYTEST := OMP_NUM_THREADS=$${OMP_NUM_THREADS:-1} python -m pytest -n 2 --dist loadfile
+# Files come in the order of tests/conftest.py; pytest-xdist would begin those of one long test last.
+PYTEST := OMP_NUM_THREADS=$${OMP_NUM_THREADS:-1} python -m pytest -n 2 --dist loadfile --no-loadscope-reorder
 
 .PHONY: help setup demo ui test test-quick test-real test-slow test-all format claims clean recbole kernels javascript docs axe
 

@@ -14,6 +14,9 @@ from pathlib import Path
 import pytest
 
 TEMPORARY = pytest.StashKey[str]()
+# Files that take a minute or more, the longest first; of the slow tests the README's.
+LONG = ("test_readme.py", "test_every_yaml.py", "test_stages.py", "test_kills.py", "test_kill_prepare.py",
+        "test_every_model.py", "test_notebooks.py")  # fmt: skip
 
 
 def pytest_configure(config: pytest.Config) -> None:
@@ -26,6 +29,11 @@ def pytest_configure(config: pytest.Config) -> None:
     config.stash[TEMPORARY] = tempfile.tempdir = tempfile.mkdtemp(prefix="sk-tests-")
     os.chmod(tempfile.tempdir, 0o711)  # a database's server, another user below root, has a folder of its own in it
     os.environ["TMPDIR"] = tempfile.tempdir
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Begin with the long files, so that of several workers none has one of them left when the others have ended."""
+    items.sort(key=lambda item: LONG.index(item.path.name) if item.path.name in LONG else len(LONG))
 
 
 def pytest_unconfigure(config: pytest.Config) -> None:
