@@ -103,11 +103,7 @@ def build_cohort(
             of several at which nobody does is counted in `left_out`).
     """
     instants = [int(t) for t in np.atleast_1d(np.asarray(cutoffs, np.int64))]
-    time = prepared.events.timestamp
-    if time is None:
-        raise UserError(f"dataset '{prepared.name}' has no time stamps: customer models need them; choose another")
-    if horizon_days <= 0 or (active_days is not None and active_days <= 0):
-        raise UserError(f"horizon_days and active_days must be above 0 (got {horizon_days}, {active_days})")
+    time = _times(prepared, horizon_days, active_days)
     if observed_until is None:
         observed_until = floor_day(prepared.span[1], prepared.zone) if len(time) else 0
     horizon = round(horizon_days * MICROSECONDS_PER_DAY)
@@ -129,11 +125,8 @@ def build_cohort(
             nobody = why
             continue
         if labels:
-            told = truth(_held(prepared, bought, window, chosen, t, horizon))
-            said = ~np.isnan(told)
-            if not said.all():
-                left_out[SAYS_NOTHING] += int((~said).sum())
-                told, chosen = told[said], chosen[said]
+            held = _held(prepared, bought, window, chosen, t, horizon)
+            chosen, told = _said(truth(held), chosen, left_out)
             label.append(told)
         users.append((chosen + 1).astype(np.int32))
         at.append(np.full(len(chosen), t, np.int64))
@@ -170,6 +163,15 @@ def build_cohort(
         active_days=None if active_days is None else float(active_days),
         left_out={reason: n for reason, n in left_out.items() if n},
     )
+
+
+def _times(prepared: Prepared, horizon_days: float, active_days: float | None) -> np.ndarray:
+    """The time stamps of all events: int64, µs; a `UserError` where there are none, or a span is not above 0."""
+    if prepared.events.timestamp is None:
+        raise UserError(f"dataset '{prepared.name}' has no time stamps: customer models need them; choose another")
+    if horizon_days <= 0 or (active_days is not None and active_days <= 0):
+        raise UserError(f"horizon_days and active_days must be above 0 (got {horizon_days}, {active_days})")
+    return np.asarray(prepared.events.timestamp)
 
 
 @dataclass(frozen=True)
@@ -209,6 +211,14 @@ def _asked(
         left_out["cutoffs at which no active customer agreed"] += 1
         return chosen, f"no active customer agrees at {iso(t)} and stays; choose a later cutoff"
     return chosen, ""
+
+
+def _said(label: np.ndarray, chosen: np.ndarray, left_out: Counter[str]) -> tuple[np.ndarray, np.ndarray]:
+    """Positions and labels of those whose window says what is asked; the others are counted."""
+    said = ~np.isnan(label)
+    if not said.all():
+        left_out[SAYS_NOTHING] += int((~said).sum())
+    return chosen[said], label[said]
 
 
 def _held(
