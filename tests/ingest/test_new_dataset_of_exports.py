@@ -288,6 +288,12 @@ def test_a_log_of_sessions_is_split_by_sessions(tmp_path: Path):
     assert parse(told).columns["user_id"] == "session_id"
     p = Prepared.open(prepare_dataset(told, tmp_path, tmp_path / "out", progress=False))
     assert p.n_users == 20
+    assert "churn" not in told  # nothing is bought
+    kinds = "\n".join(
+        f"s{n // 3},g{n % 7},2025-01-{1 + n // 10:02d}T10:00:00Z,{['look', 'buy'][n % 3 == 2]}" for n in range(280)
+    )
+    asked = yaml.safe_load(guess_dataset(written(tmp_path, "k.csv", f"session_id,sku,time,action\n{kinds}\n")))
+    assert asked["churn"]["horizon_days"] == asked["temporal"]["test_days"] == 4
     bought = log(20, "session_id,sku,time,customer,order,price").replace("Z\n", "Z,k,o,2\n")
     told = yaml.safe_load(guess_dataset(written(tmp_path, "b.csv", bought)))
     assert told["defaults"][-1] == {"override /split@_global_.split": "temporal"}

@@ -20,7 +20,9 @@ from shopkeeper.ingest.guesses.files import given
 from shopkeeper.ingest.guesses.new_dataset import guess_dataset
 from shopkeeper.ingest.log import shown_share
 from shopkeeper.ingest.raw import matching
+from shopkeeper.pipeline.context import customer_spec
 from shopkeeper.pipeline.prepare import prepare
+from shopkeeper.pipeline.told import Train, settings
 
 SHOPIFY = dict(known())["shopify_orders"].columns
 
@@ -126,6 +128,26 @@ def test_lines_of_one_instant_without_a_number_of_their_order_are_told_with_a_wa
     (said,) = told("~dataset.columns.order_id")
     assert said.startswith("till: 67% of the lines share customer and instant with the line before")
     assert said.endswith("columns: {order_id: [customer, date]} makes an order of them")
+
+
+def test_where_sessions_are_all_that_is_known_of_customers_nobody_is_asked_whether_they_leave(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.chdir(tmp_path)
+    rows = [f"s{n // 3},i{n % 7},2025-01-{1 + n // 10:02d}T10:00:00Z,{['look', 'buy'][n % 3 == 2]}" for n in range(280)]
+    (tmp_path / "visits.csv").write_text("\n".join(["session_id,item,time,action", *rows]) + "\n")
+    (tmp_path / "conf/dataset").mkdir(parents=True)
+    (tmp_path / "conf/dataset/visits.yaml").write_text(guess_dataset(tmp_path / "visits.csv"))
+
+    def told(*words: str) -> Train:
+        return settings(House(tmp_path)._composed("train", ("dataset=visits", "model=lightgbm", *words)), Train)
+
+    assert customer_spec(told("task=session_intention")).horizon_days == 4
+    for task in ("churn", "spend"):  # also where somebody has given them windows
+        with pytest.raises(
+            UserError, match=rf"task={task} has nothing to learn from; task=session_intention asks about"
+        ):
+            customer_spec(told(f"task={task}", "task.windows.horizon_days=3", "task.windows.active_days=3"))
 
 
 def log(path: Path, n: int, blank: int) -> Path:

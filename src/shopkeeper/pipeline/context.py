@@ -13,6 +13,7 @@ from typing import Any
 from omegaconf import OmegaConf
 
 from shopkeeper import configuration
+from shopkeeper.customers.window import SESSION
 from shopkeeper.data.prepared import Prepared
 from shopkeeper.data.split import Split
 from shopkeeper.errors import UserError
@@ -115,8 +116,21 @@ def watched(config: Data, settings: Yaml | None = None) -> dict[str, Any]:
 
 
 def customer_spec(config: Data) -> CustomerSpec:
-    """Windows of a customer task: the dataset's (`<task>: {horizon_days, …}`) under the task's own settings."""
+    """Windows of a customer task: the dataset's (`<task>: {horizon_days, …}`) under the task's own settings.
+
+    A `UserError` where neither says any, and where nobody can come back: each session is a customer of its own.
+    """
     task = config.task
+    columns = config.dataset.plain.get("columns") or {}
+    if columns.get("user_id") == columns.get("session_id") is not None and not _of_sessions(find_task(
+        {"name": task.name, **task.plain}, named_targets()
+    )):  # fmt: skip
+        would = " or ".join(f"task={name}" for name in own_tasks() if _of_sessions(find_task({"name": name})))
+        raise UserError(
+            f"in dataset={config.dataset.name} each session is a customer of its own (columns.user_id is "
+            f"columns.session_id), so nobody comes back and task={task.name} has nothing to learn from; {would} asks "
+            f"about sessions"
+        )
     shops = config.dataset.windows(task.name)
     settings = watched(config, {**(shops.given if shops else {}), **task.windows.given})
     if "horizon_days" not in settings and shops is None:
@@ -127,6 +141,10 @@ def customer_spec(config: Data) -> CustomerSpec:
             f"(from Python: task={{'name': '{task.name}', 'windows': {{'horizon_days': …, 'active_days': …}}}})"
         )
     return CustomerSpec.from_config({"zone": config.dataset.zone, **settings})
+
+
+def _of_sessions(task: Task) -> bool:
+    return task.truth is not None and task.truth.by == SESSION
 
 
 def needs_time(dataset: str, task: str) -> UserError:

@@ -36,6 +36,7 @@ from shopkeeper.ingest.guesses.numbers import has_decimal_comma
 from shopkeeper.ingest.guesses.scalars import DOUBT, quoted
 from shopkeeper.ingest.guesses.times import instants, join_date_and_clock, time_options
 from shopkeeper.ingest.guesses.written import FEW, body_lines, smallest
+from shopkeeper.timeline.customers import BLOCK
 from shopkeeper.typed import made
 
 LOOKED_AT = 20_000  # rows
@@ -186,6 +187,9 @@ def _proposed(files: Given, frame: pl.DataFrame, options: dict[str, Any], doubts
     ]
     if windows:
         lines += ["temporal:", *(f"  {key}: {value}" for key, value in windows.items())]
+    if split == "sessions" and "purchase" in targets and (windows or {}).get("test_days"):  # nobody else comes back
+        lines += [f"{BLOCK}: # whether sessions end in a purchase is asked of those of so many days",
+                  f"  horizon_days: {(windows or {})['test_days']}"]  # fmt: skip
     lines += ["max_rejected_share: 0.01"]
     text = "\n".join(lines) + "\n"
     told = {**yaml.safe_load(text), "raw": {"folder": "", "files": [files.paths[0].name]}}
