@@ -26,6 +26,7 @@ from shopkeeper.pipeline.stages.compose import composed
 from shopkeeper.pipeline.told import plain
 from shopkeeper.programs.base import Exportable
 from shopkeeper.programs.ranking import LIST_SCORERS
+from shopkeeper.programs.trees import CELLS, tree_sums
 from shopkeeper.recommenders.combined.two_stage import TwoStage
 from shopkeeper.recommenders.counting.buy_it_again import BuyItAgain
 from shopkeeper.recommenders.counting.personal_frequency import PersonalFrequency
@@ -323,3 +324,24 @@ def test_a_network_that_reads_prices_and_channels_is_told_them_by_its_bundle(tmp
     ]
     for item, score in bundle.answer([lines])[0].items or ():
         assert score == pytest.approx(best[int(item[1:])], abs=1e-5)
+
+
+def test_rows_walk_trees_of_any_depth_to_the_leaves_that_one_row_alone_ends_in():
+    rng, empty = np.random.default_rng(1), [0] * 5
+    a = {
+        "feature": np.array([[0, -1, 1, -1, -1], [-1] * 5], np.int32),  # the second tree is a leaf
+        "threshold": np.array([[1.0, 0, -2.0, 0, 0], empty]),
+        "left": np.array([[1, 0, 3, 0, 0], empty], np.int32),
+        "right": np.array([[2, 0, 4, 0, 0], empty], np.int32),
+        "default_left": np.array([[True, 0, True, 0, 0], empty], bool),
+        "nan_is_missing": np.array([[True, 0, False, 0, 0], empty], bool),
+        "value": np.array([[0, 10.0, 0, 20.0, 30.0], [0.5, 0, 0, 0, 0]]),
+    }
+    x = rng.choice([-3.0, 0.0, 3.0, np.nan], (CELLS, 2)).astype(np.float32)  # several parts of rows
+
+    def end(first: float, second: float) -> float:
+        if np.isnan(first) or first <= 1:
+            return 10.5
+        return 20.5 if second <= -2 else 30.5  # what is missing is 0 here
+
+    assert tree_sums(x, a).tolist() == [end(*row) for row in x.tolist()]

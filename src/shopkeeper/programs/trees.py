@@ -15,7 +15,7 @@ import numpy as np
 
 from shopkeeper.errors import UserError
 
-CELLS = 500_000  # rows x trees worked on at once
+CELLS = 20_000  # rows x trees worked on at once: what is read stays near the processor
 COLUMNS: dict[str, tuple[Any, Any]] = {
     "feature": (np.int32, -1),
     "threshold": (np.float64, 0.0),
@@ -79,21 +79,28 @@ def tree_sums(features_nF: np.ndarray, arrays: Mapping[str, np.ndarray]) -> np.n
 
 
 def _walk(features_nF: np.ndarray, arrays: Mapping[str, np.ndarray]) -> np.ndarray:
-    """Sum of the leaves that each row ends in, float64 (n,)."""
+    """Sum of the leaves that each row ends in, float64 (n,). A row that has ended in a tree walks it no further."""
     n, (T, M) = len(features_nF), arrays["feature"].shape
     flat = {name: arrays[name].reshape(-1) for name in COLUMNS}
-    root_T = np.arange(T) * M
-    node_nT = np.broadcast_to(root_T, (n, T))
-    rows_n1 = np.arange(n)[:, None]
+    feature, root_T = flat["feature"].astype(np.int64), np.arange(T) * M
+    child = np.stack([flat["right"], flat["left"]], axis=1) + np.repeat(root_T, M)[:, None]
+    child = child.reshape(-1)  # of node m: 2 m is where it goes right, 2 m + 1 left
+    x, leaf = features_nF.reshape(-1).astype(np.float64), np.empty(n * T, np.int64)
+    cell, node, row = np.arange(n * T), np.tile(root_T, n), np.repeat(np.arange(n) * features_nF.shape[1], T)
     while True:
-        asked_nT = flat["feature"][node_nT]
-        inner_nT = asked_nT >= 0
-        if not inner_nT.any():
-            return flat["value"][node_nT].sum(axis=1)
-        x_nT = features_nF[rows_n1, np.maximum(asked_nT, 0)]
-        unknown_nT = np.isnan(x_nT)
-        x_nT = np.where(unknown_nT & ~flat["nan_is_missing"][node_nT], 0.0, x_nT)
-        below_nT = x_nT <= flat["threshold"][node_nT]
-        left_nT = np.where(np.isnan(x_nT), flat["default_left"][node_nT], below_nT)
-        next_nT = root_T + np.where(left_nT, flat["left"][node_nT], flat["right"][node_nT])
-        node_nT = np.where(inner_nT, next_nT, node_nT)
+        asked = feature.take(node)
+        inner = np.flatnonzero(asked >= 0)
+        if len(inner) < len(asked):
+            ended = np.flatnonzero(asked < 0)
+            leaf[cell.take(ended)] = node.take(ended)
+            cell, node, row, asked = (values.take(inner) for values in (cell, node, row, asked))
+        if not len(cell):
+            sums: np.ndarray = flat["value"].take(leaf).reshape(n, T).sum(axis=1)
+            return sums
+        value = x.take(row + asked)
+        left = value <= flat["threshold"].take(node)
+        unknown = np.flatnonzero(np.isnan(value))
+        if len(unknown):
+            at = node.take(unknown)
+            left[unknown] = np.where(flat["nan_is_missing"][at], flat["default_left"][at], flat["threshold"][at] >= 0.0)
+        node = child.take(2 * node + left)
