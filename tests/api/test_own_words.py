@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import logging
+from datetime import date, timedelta
 from typing import Any
 
 import numpy as np
 import pandas as pd
+import polars as pl
 import pytest
 import yaml
 
@@ -214,3 +216,17 @@ def test_models_that_answered_the_same_of_a_frame_with_a_column_less_are_compare
     less = sk.Dataset.from_pandas(frame(), **{ours: theirs for ours, theirs in COLUMNS.items() if ours != "price"})
     found = sk.compare(sk.fit("popularity", data, **QUICK), sk.fit("recency", less, **QUICK))
     assert len(found.to_pandas()) == 1
+
+
+def test_lines_of_one_day_without_a_number_of_their_order_are_told_in_words_of_a_call(caplog: pytest.LogCaptureFixture):
+    who = [f"c{n % 9}" for n in range(40) for _ in range(3)]
+    day = [date(2025, 1, 1) + timedelta(days=n // 9) for n in range(40) for _ in range(3)]
+    log = pl.DataFrame({"who": who, "what": [f"s{n % 7}" for n in range(120)], "day": day})
+    with caplog.at_level(logging.WARNING):
+        assert sk.Dataset.from_pandas(log, user="who", item="what", time="day", name="torn").n_events == 120
+        together = log.with_columns(order=pl.concat_str("who", "day"))
+        whole = sk.Dataset.from_pandas(together, user="who", item="what", time="day", order="order", name="whole")
+        assert whole.n_events == 120
+    (said,) = [r.getMessage() for r in caplog.records if "numbers orders" in r.getMessage()]
+    assert said.startswith("torn: 67% of the lines share customer and instant with the line before")
+    assert said.endswith("order= names the column that does; customer and time as one text make an order of them")

@@ -15,12 +15,14 @@ from shopkeeper.data.prepared import Prepared
 from shopkeeper.errors import UserError, nearest
 from shopkeeper.ingest.dataset_shape import shape
 from shopkeeper.ingest.log import RejectedError
+from shopkeeper.pipeline.preparing.orders import torn_line, without_orders
 
 log = logging.getLogger(__name__)
 IN_FILES = " (reader.decimal wrong?)"  # of numbers in a file
 MISSING = r"missing: \{(\w+): (\[[^\]]*\])\}"  # as YAML has it; a call has an argument
 ALLOWED = r"max_rejected_share: ([0-9.]+)"
 NEGATIVE = "negative quantity"
+ORDERS = "order= names the column that does; customer and time as one text make an order of them"
 SENT_BACK = "; what was sent back is an event of its own: type='…', a column that says 'return' there"
 
 
@@ -58,13 +60,15 @@ def of_a_frame(call: str) -> Iterator[None]:
 
 
 def say_rejected(prepared: Prepared) -> None:
-    """Once for each dataset: how many rows of a frame are no events, and why; and what is doubtful about its ids."""
+    """Once for each dataset: how many rows of a frame are no events, and why; what is doubtful about ids and orders."""
     for reason, n in (prepared.manifest.get("rejected") or {}).items():
         _warn_once(prepared.fingerprint, prepared.name, f"rows left out: {n:,} × {reason.replace(IN_FILES, '')} "
                    "(rejected() of the dataset shows them)")  # fmt: skip
     for doubt in prepared.manifest.get("id_doubts") or []:
         said = re.sub(ALLOWED, r"max_rejected_share=\1", re.sub(MISSING, r"missing={'\1': \2}", doubt))
         _warn_once(prepared.fingerprint, prepared.name, said)
+    if share := without_orders(prepared):
+        _warn_once(prepared.fingerprint, prepared.name, f"{torn_line(share)}; {ORDERS}")
 
 
 @cache

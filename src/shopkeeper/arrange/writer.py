@@ -13,7 +13,7 @@ import pyarrow.parquet as pq
 from shopkeeper.arrange.order import Arranged
 from shopkeeper.arrange.pieces import counted
 from shopkeeper.data.stored import COLUMNS, code_type
-from shopkeeper.ingest.readers.ahead import ahead
+from shopkeeper.data.threads import ahead
 from shopkeeper.ingest.values import typed
 from shopkeeper.schema import EVENT_TYPES
 

@@ -20,13 +20,13 @@ import pyarrow as pa
 
 from shopkeeper.bars import bar, in_notebook
 from shopkeeper.data.consent import Consent
+from shopkeeper.data.threads import each_ahead, side_by_side
 from shopkeeper.errors import UserError
 from shopkeeper.ingest.block import REJECTED, Block
 from shopkeeper.ingest.checks import ORDER, Rows, check
 from shopkeeper.ingest.dataset import DatasetConfig
 from shopkeeper.ingest.overlap import LATER_FILE, doubts_orders, numbers_of, read_once, say_orders_twice
 from shopkeeper.ingest.raw import find_files
-from shopkeeper.ingest.readers.ahead import each_ahead, side_by_side
 from shopkeeper.ingest.reading import blocks_of
 from shopkeeper.ingest.values import as_floats
 

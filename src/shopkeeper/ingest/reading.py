@@ -10,6 +10,7 @@ from pathlib import Path
 import polars as pl
 import pyarrow as pa
 
+from shopkeeper.data.threads import ahead
 from shopkeeper.errors import UserError
 from shopkeeper.ingest.block import Block, MissingColumnError, Wanted
 from shopkeeper.ingest.checks import wanted_columns
@@ -19,7 +20,6 @@ from shopkeeper.ingest.exports import looks_like
 from shopkeeper.ingest.paths import place
 from shopkeeper.ingest.raw import find_files
 from shopkeeper.ingest.readers import reader
-from shopkeeper.ingest.readers.ahead import ahead
 from shopkeeper.ingest.rows import Shaping, is_reshaped
 from shopkeeper.ingest.steps import by_of, columns_read, follows
 from shopkeeper.ingest.steps.apply import stepped

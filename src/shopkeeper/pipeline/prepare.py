@@ -18,6 +18,7 @@ from shopkeeper.pipeline.comparing.commands import train_next
 from shopkeeper.pipeline.forms import form_of
 from shopkeeper.pipeline.forms.form import task_of
 from shopkeeper.pipeline.preparing.data import fetch_raw, prepare_data, say_rejected
+from shopkeeper.pipeline.preparing.orders import torn_line, without_orders
 from shopkeeper.pipeline.preparing.split import training_cutoff
 from shopkeeper.pipeline.told import Data, Prepare, TaskSettings, settings
 from shopkeeper.tasks.base import REQUESTS
@@ -25,7 +26,6 @@ from shopkeeper.timeline import customer_windows, iso
 from shopkeeper.timeline.observation import twice_line
 
 log = logging.getLogger(__name__)
-TORN = 0.1  # share of the lines from which on orders without a number are told
 
 
 def prepare(config: DictConfig) -> None:
@@ -70,20 +70,13 @@ def prepare(config: DictConfig) -> None:
 
 
 def _torn(prepared: Prepared) -> str:
-    """Of a log of purchases alone in which nothing numbers orders though lines share customer and instant; else ""."""
-    ties, kinds = prepared.manifest.get("ties") or {}, prepared.manifest["event_types"]
-    if prepared.events.order is not None or not set(kinds) <= {"purchase", "return"}:
-        return ""
-    if prepared.n_items < 2 or ties.get("share", 0) < TORN:
+    """What is said where lines were bought together and nothing numbers orders; else ""."""
+    if not (share := without_orders(prepared)):
         return ""
     columns = prepared.manifest["config"].get("columns") or {}
     by = [columns.get(ours) for ours in ("user_id", "timestamp")]
     told = "[customer, time]" if None in by else str(by).replace("'", "")
-    return (
-        f"{prepared.name}: {ties['share']:.0%} of the lines share customer and instant with the line before, and no "
-        f"column numbers orders, so each line is asked for on its own; "
-        f"columns: {{order_id: {told}}} makes an order of them"
-    )
+    return f"{prepared.name}: {torn_line(share)}; columns: {{order_id: {told}}} makes an order of them"
 
 
 def _prepare_cutoffs(config: Data, prepared: Prepared) -> None:

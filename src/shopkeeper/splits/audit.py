@@ -19,7 +19,7 @@ from shopkeeper.data.offered import HIDDEN, QUERY, customers_wanted
 from shopkeeper.data.prepared import Prepared
 from shopkeeper.data.requests import Requests, Targets
 from shopkeeper.data.split import Split
-from shopkeeper.ingest.readers.ahead import side_by_side
+from shopkeeper.data.threads import side_by_side
 from shopkeeper.schema import event_codes
 from shopkeeper.splits.audit_error import AuditError
 from shopkeeper.splits.audit_requests import check_part

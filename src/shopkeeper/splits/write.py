@@ -15,10 +15,10 @@ from shopkeeper.data.consent import LATEST
 from shopkeeper.data.prepared import Prepared
 from shopkeeper.data.requests import emptied_by_ties
 from shopkeeper.data.split import BESIDE, SPLIT_FORMAT, Split
+from shopkeeper.data.threads import side_by_side
 from shopkeeper.errors import UserError
 from shopkeeper.files import atomic_folder, read_json, write_json
 from shopkeeper.hashing import hash_tree, sealed
-from shopkeeper.ingest.readers.ahead import side_by_side
 from shopkeeper.locks import alone
 from shopkeeper.splits.audit import audit_split
 from shopkeeper.splits.catalogue import known_items

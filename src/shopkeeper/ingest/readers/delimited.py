@@ -20,11 +20,11 @@ import numpy as np
 import pyarrow as pa
 from pyarrow import csv as arrow_csv
 
+from shopkeeper.data.threads import each_ahead
 from shopkeeper.errors import UserError
 from shopkeeper.ingest.block import Block, Reject, Wanted, check_columns, shown
 from shopkeeper.ingest.chunks import Chunk, read_chunks, record_starts
 from shopkeeper.ingest.dataset_parts import OF_TEXT, ReaderSettings
-from shopkeeper.ingest.readers.ahead import each_ahead
 
 NO_NUMBER = ["", "NaN", "nan", "NULL", "null", "None", "NA", "N/A", "n/a", "#N/A"]
 Advance = Callable[[int], object] | None

@@ -10,7 +10,7 @@ from collections.abc import Callable, Sequence
 import numpy as np
 
 from shopkeeper.data.requests import Requests, Targets
-from shopkeeper.models.side_by_side import side_by_side
+from shopkeeper.data.threads import blocks
 
 REQUESTS_AT_ONCE = 256
 PairsOf = Callable[[Requests], tuple[np.ndarray, np.ndarray, np.ndarray]]  # owner (P,), item (P,), features (P, F)
@@ -60,7 +60,7 @@ def examples(
         kept = hits[owner]
         return features[kept], label[kept].astype(np.int8), np.bincount(owner[kept], minlength=len(part))[hits]
 
-    found = side_by_side(block, range(0, len(requests), REQUESTS_AT_ONCE))
+    found = blocks(block, range(0, len(requests), REQUESTS_AT_ONCE))
     if not found:
         return np.zeros((0, n_features), np.float32), np.zeros(0, np.int8), np.zeros(0, np.int64)
     features, labels, counts = zip(*found, strict=True)

@@ -28,13 +28,13 @@ from scipy import sparse
 from shopkeeper.data.prepared import Prepared
 from shopkeeper.data.requests import Requests, Targets
 from shopkeeper.data.split import Split
+from shopkeeper.data.threads import blocks
 from shopkeeper.errors import TooManyItemsError, UserError, check, check_kinds, nearest, number, or_null, whole
 from shopkeeper.features.candidates import Reached
 from shopkeeper.features.pairs import CUSTOMER, ITEM, OWN, ItemFacts, pairs
 from shopkeeper.models.about import About, Learned
 from shopkeeper.models.fit import Fit
 from shopkeeper.models.make import make
-from shopkeeper.models.side_by_side import side_by_side
 from shopkeeper.models.trees import FILE as TREES
 from shopkeeper.models.trees import grown, open_trees, save_trees
 from shopkeeper.programs.base import Exportable, Program
@@ -307,7 +307,7 @@ class TwoStage:
             return sparse.csr_array((values, (owner[asked], item[asked])), shape=(len(part), width))
 
         none = sparse.csr_array((0, width), dtype=np.float32)
-        return sparse.vstack([none, *side_by_side(block, range(0, len(requests), REQUESTS_AT_ONCE))]).tocsr()
+        return sparse.vstack([none, *blocks(block, range(0, len(requests), REQUESTS_AT_ONCE))]).tocsr()
 
     def program(self, timed: bool) -> Program:
         """The programs of the candidate models, what is known of items, and the trees."""

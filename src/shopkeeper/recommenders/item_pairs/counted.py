@@ -16,8 +16,8 @@ from itertools import pairwise
 import numpy as np
 from scipy import sparse
 
+from shopkeeper.data.threads import blocks
 from shopkeeper.metrics.best import best_columns, best_entries
-from shopkeeper.models.side_by_side import side_by_side
 
 PAIRS_AT_ONCE = 10_000_000  # products of one block: bounds the memory to some 200 MiB
 MANY = 32  # an item is one of many where it has at least the 32nd part of the users
@@ -103,9 +103,7 @@ def strongest_of_all(
         column = near[row, place]
         return known[i[row]], known[column], got[row, column]
 
-    i, j, got = (
-        np.concatenate(column) for column in zip(*side_by_side(block, range(0, len(known), ROWS)), strict=True)
-    )
+    i, j, got = (np.concatenate(column) for column in zip(*blocks(block, range(0, len(known), ROWS)), strict=True))
     return sparse.coo_array((got, (i, j)), shape=(x_UV.shape[1],) * 2).tocsr()
 
 
@@ -147,7 +145,7 @@ def counts_together(x_UA: sparse.csr_array, dtype: type = np.float64, block: int
         put(rows, many, part_LU @ x_UH)
         put(rows, few[first:], (part_LU @ x_LU[first:].T.tocsr()).toarray())
 
-    side_by_side(others, range(0, len(few), block))
+    blocks(others, range(0, len(few), block))
     return both_AA
 
 

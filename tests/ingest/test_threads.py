@@ -9,7 +9,7 @@ from itertools import islice
 
 import pytest
 
-from shopkeeper.ingest.readers.ahead import WORKERS, ahead, each_ahead, side_by_side
+from shopkeeper.data.threads import WORKERS, ahead, each_ahead, side_by_side
 
 
 def made(n: int, so_far: list[int], breaks_at: int = -1) -> Iterator[int]:

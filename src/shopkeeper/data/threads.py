@@ -1,7 +1,8 @@
-"""Two pieces of work at a time, in threads: Arrow and NumPy let go of the interpreter while they work."""
+"""Pieces of work side by side in threads: Arrow, NumPy, SciPy and LightGBM let go of the interpreter meanwhile."""
 
 from __future__ import annotations
 
+import os
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -34,15 +35,35 @@ def ahead(pieces: Iterator[T]) -> Iterator[T]:
             yield piece
 
 
-def side_by_side(work: Callable[[S], T], pieces: Iterable[S]) -> list[T]:
-    """`work` of each piece, in their order, two at a time. What the first of them raises is raised when all have ended.
+def side_by_side(work: Callable[[S], T], pieces: Iterable[S], at_once: int = WORKERS) -> list[T]:
+    """`work` of each piece, in their order. What the first of them raises is raised when all have ended.
+
+    Pieces know nothing of each other, so that `at_once`, how many are at work at a time, changes nothing.
 
     Examples:
         >>> side_by_side(len, ["a", "bc", ""])
         [1, 2, 0]
     """
-    with ThreadPoolExecutor(WORKERS, "beside") as pool:
+    if at_once <= 1:
+        return [work(piece) for piece in pieces]
+    with ThreadPoolExecutor(at_once, "beside") as pool:
         return list(pool.map(work, pieces))
+
+
+def blocks(work: Callable[[int], T], firsts: range) -> list[T]:
+    """`work(first)` of each block of rows, in their order, as many at once as threads may be taken."""
+    return side_by_side(work, firsts, min(cores(), len(firsts)))
+
+
+def cores() -> int:
+    """Threads that may be taken: `OMP_NUM_THREADS`, as for all numeric libraries, or the cores of this process."""
+    told = os.environ.get("OMP_NUM_THREADS", "")
+    if told.isdecimal() and int(told) > 0:
+        return int(told)
+    try:
+        return len(os.sched_getaffinity(0))
+    except AttributeError:  # not on this system
+        return os.cpu_count() or 1
 
 
 def each_ahead(work: Callable[[S], T], pieces: Iterator[S]) -> Iterator[T]:
