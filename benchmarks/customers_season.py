@@ -48,7 +48,7 @@ SHOPS = {
     "demo_shop": ((30, 60, 30, (60, 90, 120, 180)),),
 }
 FIFTHS = 5
-TOLD = {"truth": as_it_is, "of": MONEY, "answers": AMOUNTS}
+TOLD: dict[str, Any] = {"truth": as_it_is, "of": MONEY, "answers": AMOUNTS}
 # Horizon, active days, and days at the end of the log in which no window may lie: those of test.
 LEVELS = {
     "online_retail": ((60, 90, 90), (45, 90, 90), (30, 90, 90)),
