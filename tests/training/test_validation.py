@@ -13,20 +13,26 @@ from small_training import fit, shop
 
 from shopkeeper.metrics.ranker import Ranker
 from shopkeeper.metrics.ranks import Flat, positions
+from shopkeeper.training import validation
 from shopkeeper.training.sequence_model import MANY
 from shopkeeper.training.validation import Validator, means, per_request
 from tiny import tiny_prepared
 
 
 @pytest.mark.parametrize("filter_seen", [False, True])
-@pytest.mark.parametrize("pages", [False, True])
+@pytest.mark.parametrize(("pages", "baskets"), [(False, False), (True, False), (False, True)])
 def test_ranks_equal_those_of_the_evaluation(
-    tmp_path: Path, filter_seen: bool, pages: bool, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, filter_seen: bool, pages: bool, baskets: bool, monkeypatch: pytest.MonkeyPatch
 ):
     rng = np.random.default_rng(0)
     histories = [rng.integers(1, 31, rng.integers(3, 15)).tolist() for _ in range(50)]
     prepared, split = tiny_prepared(tmp_path / "p", histories, n_items=30, catalogue=range(1, 28))
     requests, targets = split.part("validation")
+    if baskets:
+        lines = [rng.permutation(30)[: rng.integers(1, 9)] + 1 for _ in range(50)]
+        bought = Flat.of(lines)
+        targets = replace(targets, item=bought.item.astype(np.int32), offsets=bought.offsets)
+        monkeypatch.setattr(type(split), "part", lambda self, name: (requests, targets))
     if pages:  # each asks for a category's items, of which one is not in the catalogue: every third is on none
         open_to = Flat.of([rng.permutation(30)[:9] + 1 if b % 3 else np.arange(1, 31) for b in range(50)])
         requests = replace(requests, candidates=(open_to.offsets, open_to.item.astype(np.int32)))
@@ -50,9 +56,11 @@ def test_ranks_equal_those_of_the_evaluation(
         seen = Flat.of([prepared.events.item[rows[at[b] : at[b + 1]]]]) if filter_seen else None
         named = Flat.of([open_to.item[open_to.offsets[b] : open_to.offsets[b + 1]]]) if pages else None
         ranked = Ranker(len(items), split.catalogue, item_VD=items, k=0).rank_vectors(v, own, seen, named)
-        want.append(positions(ranked.better, ranked.tied, own.offsets)[0])
+        want += positions(ranked.better, ranked.tied, own.offsets).tolist()
     assert np.isnan(want).any()
     np.testing.assert_array_equal(got, np.where(np.isnan(want), np.inf, want))
+    monkeypatch.setattr(validation, "SCORES", 1)  # 16 requests at a time, and 16 targets of those
+    np.testing.assert_array_equal(got, validator._ranks(vector_BD, blank_B, item_VD, slice(0, 50)))
 
 
 def test_means_by_hand():

@@ -22,6 +22,7 @@ from shopkeeper.training.batching.histories import Histories
 Encode = Callable[[int, Batch], Tensor]  # the core that asks, a batch -> vectors at the last positions (B, D)
 # vectors of all requests -> what stands in place of single products: requests (ascending), classes, float32; (R,) each
 Given = Callable[[Tensor], tuple[np.ndarray, np.ndarray, Tensor]]
+SCORES = 4 << 20  # float32 held at once, over all cores: of some requests, and again of as many targets of theirs
 
 
 @dataclass
@@ -152,7 +153,7 @@ class Validator:
         item_DC = item_VD[items].float().T.contiguous()
         fallback_C = torch.from_numpy(self.fallback_V).to(self.device)[items]
         bias_TC = None if bias is None else bias[0][:, items].float()
-        tile, width = max((16 << 20) // (4 * len(items) * cores.n), 16), len(items)
+        tile, width = max(SCORES // (len(items) * cores.n), 16), len(items)
         score_TC = [torch.empty(tile, width, device=self.device) for _ in range(cores.n)]
         base = self.offsets[mine.start]
         out = np.zeros(self.offsets[mine.stop] - base)
@@ -177,9 +178,14 @@ class Validator:
             row_N = torch.from_numpy(self.request_of_target[lo:hi] - first).to(self.device)
             class_N = torch.from_numpy(self.target_class[lo:hi]).to(self.device)
             own_N = torch.where(class_N < 0, -torch.inf, score[row_N, class_N.clamp_min(0)])
-            shown = score if len(row_N) == len(score) and bool((row_N.diff() == 1).all()) else score[row_N]
-            better_N, same_N = ((f(shown, own_N[:, None])).sum(1) for f in (torch.gt, torch.eq))
-            rank_N = better_N + 1 + (same_N - 1) / 2
+            each = len(row_N) == len(score) and bool((row_N.diff() == 1).all())
+            ranks = []
+            for at in range(0, len(row_N), tile):  # a request of a basket has as many targets as it has lines
+                some = slice(at, at + tile)
+                shown, own = score if each else score[row_N[some]], own_N[some, None]
+                better, same = ((f(shown, own)).sum(1) for f in (torch.gt, torch.eq))
+                ranks.append(better + 1 + (same - 1) / 2)
+            rank_N = torch.cat(ranks) if ranks else own_N
             out[lo - base : hi - base] = torch.where(own_N > -torch.inf, rank_N.double(), torch.inf).cpu().numpy()
 
         cores.run(task, range(mine.start, mine.stop, tile))
