@@ -33,7 +33,6 @@ HISTORIES = ("none", "kernel", "frequency", "copy")
 HALF_LIVES = (30.0, 7.0, 90.0)  # days, of demand: the first is that of d
 HIDDEN = 32
 START = 2.0  # what log(1 + times taken) is multiplied by at first
-SLOW = 0.2  # of the learning rate, for a network beside a small one: else it soon remembers who took what
 LOUD = 5.0  # what the hidden layer gives is multiplied by this: so much faster than the network does the term learn
 
 
@@ -78,11 +77,6 @@ class OwnTerm(nn.Module):
             self.copy = nn.Linear(shape.width, shape.width)
             nn.init.zeros_(self.copy.weight)
             nn.init.zeros_(self.copy.bias)
-
-    @property
-    def pace(self) -> float:
-        """Of the learning rate, what the network beside this term gets; all of it where the term reads its vectors."""
-        return 1.0 if self.hidden is None else SLOW
 
     def arrays(self) -> dict[str, np.ndarray]:
         """What `programs.own` computes the same from."""

@@ -119,7 +119,7 @@ class SequenceModule(pl.LightningModule):
         if self.recipe.clip:
             torch.nn.utils.clip_grad_norm_(self.network.parameters(), self.recipe.clip, foreach=True)
         for group in optimizer.param_groups:
-            group["lr"] = self.learning_rate(self.step) * group["pace"]
+            group["lr"] = self.learning_rate(self.step)
         optimizer.step()
         if self.average is not None:
             self.average.step()
@@ -179,15 +179,10 @@ class SequenceModule(pl.LightningModule):
         return r.lr * scale
 
     def configure_optimizers(self) -> torch.optim.Optimizer:
-        """AdamW over float32 master weights; weight decay on matrices only. A network beside a term learns slower."""
-        own = self.network.own
-        term = set() if own is None or own.pace == 1 else set(own.parameters())
-        groups: list[dict[str, Any]] = []
-        for beside, pace in ((False, 1.0 if own is None else own.pace), (True, 1.0)):
-            some = [p for p in self.network.parameters() if (p in term) == beside]
-            matrices, vectors = ([p for p in some if (p.ndim > 1) == wide] for wide in (True, False))
-            if some:
-                groups += [{"params": matrices, "pace": pace}, {"params": vectors, "pace": pace, "weight_decay": 0.0}]
+        """AdamW over float32 master weights; weight decay on matrices only."""
+        matrices = [p for p in self.network.parameters() if p.ndim > 1]
+        vectors = [p for p in self.network.parameters() if p.ndim <= 1]
+        groups: list[dict[str, Any]] = [{"params": matrices}, {"params": vectors, "weight_decay": 0.0}]
         r = self.recipe
         return torch.optim.AdamW(groups, lr=r.lr, betas=(0.9, r.beta2), weight_decay=r.weight_decay, fused=True)
 

@@ -60,9 +60,7 @@ def test_the_gradient_of_a_batch_is_that_of_all_logits_at_once(tmp_path: Path, b
     assert len(found[0]) == len(found[1]) > 10
     for one, other in zip(*found, strict=True):
         torch.testing.assert_close(one, other, atol=2e-4, rtol=1e-4)
-    lines_Q = torch.bincount(a.query_L, minlength=len(a.slot_Q))
-    weight_Q = torch.zeros(len(a.slot_Q)).index_add_(0, a.query_L, a.weight_L)
-    np.testing.assert_allclose(weight_Q / weight_Q.mean(), lines_Q.sqrt() / lines_Q.sqrt().mean(), rtol=1e-5)
+    np.testing.assert_allclose(torch.zeros(len(a.slot_Q)).index_add_(0, a.query_L, a.weight_L), 1, rtol=1e-6)
 
 
 def test_it_is_asked_in_training_as_it_is_asked_later(tmp_path: Path):
@@ -212,17 +210,3 @@ def test_own_items_take_from_the_networks_scores_as_much_as_is_learned():
     with torch.no_grad():
         term.near += 0.5
     np.testing.assert_allclose(own_scores() - before, 0.5 * product[0, [COFFEE, MILK]], rtol=1e-5)
-
-
-def test_a_network_beside_a_small_one_learns_a_fifth_as_fast(tiny_shop: tuple[Prepared, Split]):
-    def weights(history: str, lr: float) -> dict[str, torch.Tensor]:
-        return fit(*tiny_shop, history=history, lr=lr, epochs=1, batch_size=10**4)._network().state_dict()
-
-    def moved(history: str) -> dict[str, float]:  # AdamW's first step is the learning rate, whatever the gradient
-        begun, stepped = weights(history, 1e-9), weights(history, 0.01)
-        return {name: float((stepped[name] - begun[name]).abs().max()) for name in begun}
-
-    counted, copied = moved("frequency"), moved("copy")
-    assert counted["own.direct"] == pytest.approx(0.01, rel=1e-2)
-    assert counted["item.weight"] == pytest.approx(0.002, rel=1e-2)
-    assert copied["item.weight"] == pytest.approx(0.01, rel=1e-2)  # there the network scores own items itself

@@ -31,8 +31,6 @@ from shopkeeper.training.config import Plan, Recipe
 from shopkeeper.training.objectives.next_item import NextItem
 from shopkeeper.training.validation import Encode
 
-LINES = 0.5  # a basket of n lines weighs as n to this: each says something of its own, though not n times as much
-
 
 @dataclass(frozen=True)
 class Asked:
@@ -42,7 +40,7 @@ class Asked:
     table_Q: Tensor  # which snapshot of demand
     query_L: Tensor
     class_L: Tensor
-    weight_L: Tensor  # float32, alike in each query; on average they sum to 1 in one
+    weight_L: Tensor  # float32, sums to 1 in each query
     pairs: Pairs | None
     class_R: Tensor
 
@@ -93,9 +91,7 @@ class OwnHistory(NextItem):
         np.add.at(inside, view.start_U, 1)
         np.add.at(inside, view.start_U + view.length_U, -1)
         in_window = np.cumsum(inside[:-1]) > 0
-        queries = in_window & self.asked_M
-        self.usual = float((self.count_M[queries] ** LINES).mean()) if queries.any() else 1.0
-        self.each = float(in_window.sum()) / max(float(queries.sum()), 1.0)  # positions of a query
+        self.each = float(in_window.sum()) / max(float((in_window & self.asked_M).sum()), 1.0)  # positions of a query
         self.term, self.start_T = network.own, np.full(1, np.iinfo(np.int64).min)
         table_TSC = np.zeros((1, 1, len(split.catalogue)), np.float32)
         if network.own is not None:
@@ -152,12 +148,12 @@ class OwnHistory(NextItem):
         count_Q = self.count_M[row_Q].astype(np.int64)
         query_L = np.repeat(np.arange(len(row_Q)), count_Q)
         at_L = np.arange(len(query_L)) + np.repeat(self.lo_M[row_Q] - (np.cumsum(count_Q) - count_Q), count_Q)
-        weight_L = (count_Q ** (LINES - 1) / self.usual).astype(np.float32)[query_L]
+        weight_L = (1 / count_Q.astype(np.float32))[query_L]
         labels = self.class_T[at_L].astype(np.int64)
         return torch.from_numpy(query_L), torch.from_numpy(labels), torch.from_numpy(weight_L)
 
     def loss(self, x_PD: Tensor, batch: Batch, network: SequenceNetwork, plan: Plan, scale: float, seed: int) -> Tensor:
-        """Cross-entropy over the catalogue against the baskets, a basket weighing as the root of its lines."""
+        """Cross-entropy over the catalogue against the baskets, each query alike."""
         assert isinstance(batch, AskedBatch)
         asked, weight_VD = batch.asked, network.item.weight
         h_QD = x_PD.index_select(0, asked.slot_Q)
