@@ -36,6 +36,13 @@ def order(n: int, **more: str) -> dict[str, str]:
     return {**first, **more}
 
 
+def described(folder: Path, log: Path, name: str) -> House:
+    """A project folder in which the log is described as `new-dataset` proposes."""
+    (folder / "conf/dataset").mkdir(parents=True)
+    (folder / f"conf/dataset/{name}.yaml").write_text(guess_dataset(log, name))
+    return House(folder)
+
+
 def exported(folder: Path, rows: list[dict[str, str]], renamed: dict[str, str] | None = None) -> Path:
     path = folder / "orders_export_1.csv"
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -53,10 +60,7 @@ def test_an_unfinished_order_is_told_and_the_folder_is_called_as_the_dataset(
     monkeypatch.setenv("SHOPKEEPER_RAW", "raw")
     half = order(280, **dict.fromkeys(("Lineitem price", "Subtotal", "Total", "Lineitem sku"), ""))
     exported(tmp_path / "raw", [*map(order, range(280)), half])
-    (tmp_path / "conf/dataset").mkdir(parents=True)
-    text = guess_dataset(tmp_path / "raw", "shop")
-    (tmp_path / "conf/dataset/shop.yaml").write_text(text)
-    house = House(tmp_path)
+    house = described(tmp_path, tmp_path / "raw", "shop")
 
     def prepared(*words: str) -> list[str]:
         caplog.clear()
@@ -113,10 +117,7 @@ def test_lines_of_one_instant_without_a_number_of_their_order_are_told_with_a_wa
     rows = [f"c{n % 9},s{(n + i) % 7},2025-{1 + n // 28:02d}-{1 + n % 28:02d},5" for n in range(250) for i in range(3)]
     (tmp_path / "raw").mkdir()
     (tmp_path / "raw/till.csv").write_text("\n".join(["customer,item,date,price", *rows]) + "\n")
-    text = guess_dataset(tmp_path / "raw/till.csv")
-    (tmp_path / "conf/dataset").mkdir(parents=True)
-    (tmp_path / "conf/dataset/till.yaml").write_text(text)
-    house = House(tmp_path)
+    house = described(tmp_path, tmp_path / "raw/till.csv", "till")
 
     def told(*words: str) -> list[str]:
         caplog.clear()
@@ -136,11 +137,10 @@ def test_where_sessions_are_all_that_is_known_of_customers_nobody_is_asked_wheth
     monkeypatch.chdir(tmp_path)
     rows = [f"s{n // 3},i{n % 7},2025-01-{1 + n // 10:02d}T10:00:00Z,{['look', 'buy'][n % 3 == 2]}" for n in range(280)]
     (tmp_path / "visits.csv").write_text("\n".join(["session_id,item,time,action", *rows]) + "\n")
-    (tmp_path / "conf/dataset").mkdir(parents=True)
-    (tmp_path / "conf/dataset/visits.yaml").write_text(guess_dataset(tmp_path / "visits.csv"))
+    house = described(tmp_path, tmp_path / "visits.csv", "visits")
 
     def told(*words: str) -> Train:
-        return settings(House(tmp_path)._composed("train", ("dataset=visits", "model=lightgbm", *words)), Train)
+        return settings(house._composed("train", ("dataset=visits", "model=lightgbm", *words)), Train)
 
     assert customer_spec(told("task=session_intention")).horizon_days == 4
     for task in ("churn", "spend"):  # also where somebody has given them windows
