@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import sys
 import warnings
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from typing import Any
 
 
@@ -25,3 +27,18 @@ def bar(**options: Any) -> Any:
         warnings.simplefilter("ignore")  # a notebook without widgets: text will do
         from tqdm.auto import tqdm
     return tqdm(**options)
+
+
+@contextmanager
+def over_bytes(text: str, total: int, show: bool) -> Iterator[Callable[[int], object]]:
+    """A bar over bytes in a terminal or a notebook, nothing elsewhere; what it gives is told how many are behind."""
+    moving = None
+    if show:
+        hidden = False if in_notebook() else None  # None: where stderr is no terminal
+        with suppress(ImportError):
+            moving = bar(total=total, desc=text, unit="B", unit_scale=True, disable=hidden, leave=False)
+    try:
+        yield (lambda n: None) if moving is None else moving.update
+    finally:
+        if moving is not None:
+            moving.close()

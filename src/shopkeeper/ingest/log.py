@@ -7,9 +7,8 @@ from __future__ import annotations
 
 import logging
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -18,7 +17,7 @@ import numpy as np
 import polars as pl
 import pyarrow as pa
 
-from shopkeeper.bars import bar, in_notebook
+from shopkeeper.bars import over_bytes
 from shopkeeper.data.consent import Consent
 from shopkeeper.data.threads import each_ahead, side_by_side
 from shopkeeper.errors import UserError
@@ -110,7 +109,7 @@ def read_log(config: DatasetConfig, raw: Path, progress: bool = True, before: tu
     """
     kinds = [(kind, find_files(config, raw, kind.files)) for kind in config.logs or (config,)]
     total = sum(p.stat().st_size for _, paths in kinds for p in paths)
-    with progress_bar(f"read {config.name}", total, progress) as advance:
+    with over_bytes(f"read {config.name}", total, progress) as advance:
         left_out: Counter[str] = Counter()
         read = ((block, kind) for kind, paths in kinds for block in blocks_of(kind, paths, raw, advance, left_out))
         log = collect(read, config, before, left_out)
@@ -335,21 +334,3 @@ def sorted_log(log: Log, columns: Sequence[str]) -> Log:
 def _nobody(n: int) -> pa.DictionaryArray:
     """A column of ids that files of one kind have not, for those of another."""
     return pa.DictionaryArray.from_arrays(pa.nulls(n, pa.int32()), pa.array([], pa.string()))
-
-
-class progress_bar:  # noqa: N801 (used like a function)
-    """A progress bar over bytes in a terminal or a notebook, nothing elsewhere; `with progress_bar(…) as advance`."""
-
-    def __init__(self, text: str, total: int, show: bool) -> None:
-        self.bar: Any = None
-        if show:
-            hidden = None if not in_notebook() else False  # None: where stderr is no terminal
-            with suppress(ImportError):
-                self.bar = bar(total=total, desc=text, unit="B", unit_scale=True, disable=hidden, leave=False)
-
-    def __enter__(self) -> Callable[[int], object]:
-        return self.bar.update if self.bar is not None else lambda n: None
-
-    def __exit__(self, *args: object) -> None:
-        if self.bar is not None:
-            self.bar.close()
