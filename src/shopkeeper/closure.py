@@ -118,8 +118,10 @@ def _file(module: str) -> Path | None:
     parts = module.split(".")
     if parts[0] == NAME:
         place = PACKAGE.joinpath(*parts[1:])
-        return next((p for p in (place.with_suffix(".py"), place / "__init__.py") if len(parts) > 1 and p.is_file()),
-                    place / "__init__.py" if len(parts) == 1 else None)  # fmt: skip
+        return next(
+            (p for p in (place.with_suffix(".py"), place / "__init__.py") if len(parts) > 1 and p.is_file()),
+            place / "__init__.py" if len(parts) == 1 else None,
+        )
     if not parts[0] or (spec := _spec(parts[0])) is None:
         return None
     if len(parts) == 1 and spec.origin:

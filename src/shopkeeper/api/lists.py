@@ -51,8 +51,10 @@ def lists_for(
         model = run.placed(model, place, filter_seen)
     if history is not None:
         history, basket = _people(history, "history"), None if basket is None else _people(basket, "basket")
-        names = [name.item() if isinstance(name, np.generic) else name for name in
-                 (history if isinstance(history, Mapping) else range(len(history)))]  # fmt: skip
+        names = [
+            name.item() if isinstance(name, np.generic) else name
+            for name in (history if isinstance(history, Mapping) else range(len(history)))
+        ]
         told_of = [_lines(history, "history", name) for name in names]
         baskets = None if basket is None else [_lines(basket, "basket", name) for name in _same(names, basket)]
         requests = asked_now(told_of, baskets, model, split, place)

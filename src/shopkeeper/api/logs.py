@@ -132,8 +132,9 @@ def describe(
             spec |= _windows_of_customers(table, named["user_id"], micros, event_type, days)
     tables = {"events": table}
     for kind, entities, carried, id_column in (
-        ("items", items, item_columns, columns.item), ("users", users, user_columns, columns.user),
-    ):  # fmt: skip
+        ("items", items, item_columns, columns.item),
+        ("users", users, user_columns, columns.user),
+    ):
         block: dict[str, Any] = {"from_events": {c: c for c in carried}} if carried else {}
         if entities is not None:
             assert id_column is not None

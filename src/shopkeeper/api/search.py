@@ -177,8 +177,9 @@ def tune(
         others = {key: value for key, value in settings.items() if key != "candidates"}
         configs = [of(name, **others) for name in candidates(cfg)]
         if (stem := cfg.tuning.name) is not None:
-            configs = [told.but(one, tuning={**one.plain["tuning"], "name": f"{stem}-{one.model.name}"})
-                       for one in configs]  # fmt: skip
+            configs = [
+                told.but(one, tuning={**one.plain["tuning"], "name": f"{stem}-{one.model.name}"}) for one in configs
+            ]
         path = tune_all(cfg, configs, added)
         board = read_json(path / "board.json")["models"]
         return Search(path, cfg, {path.parent / row["study"]: row["model"] for row in board}, others)

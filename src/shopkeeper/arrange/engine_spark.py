@@ -175,8 +175,10 @@ class _TextFile:
         if self.quote and self.quote in text:
             odd = np.flatnonzero(pc.count_substring(lines, self.quote).to_numpy() & 1)
             if len(odd):
-                message = (f"{self.path}, line {line + odd[0]}: a quote is opened and not closed on this line, and "
-                           f"engine=spark reads one record per line; use engine=arrays")  # fmt: skip
+                message = (
+                    f"{self.path}, line {line + odd[0]}: a quote is opened and not closed on this line, and "
+                    f"engine=spark reads one record per line; use engine=arrays"
+                )
                 yield _error(message, line, number, shape)
                 return
         shift = line - 1 - len(self.head)
@@ -209,8 +211,10 @@ def _parquet(spark: Any, config: DatasetConfig, paths: list[Path], ids: Mapping[
     frames = []
     for i, path in enumerate(paths):
         of_folder = partitions(path)
-        columns = [(lit(of_folder[name]) if name in of_folder else col(f"`{name}`")).alias(f"c{j}")
-                   for j, name in enumerate(names)]  # fmt: skip
+        columns = [
+            (lit(of_folder[name]) if name in of_folder else col(f"`{name}`")).alias(f"c{j}")
+            for j, name in enumerate(names)
+        ]
         row = col("_metadata.row_index").alias("row")
         frames.append(spark.read.parquet(_hadoop(path)).select(lit(i).alias("number"), row, *columns))
 
@@ -258,8 +262,9 @@ def _batch(columns: Mapping[str, Any], n: int, shape: pa.Schema) -> pa.RecordBat
     arrays = []
     for name, kind in zip(shape.names, shape.types, strict=True):
         values = columns.get(name)
-        arrays.append(pa.nulls(n, kind) if values is None else values if isinstance(values, pa.Array)
-                      else pa.array(values, kind))  # fmt: skip
+        arrays.append(
+            pa.nulls(n, kind) if values is None else values if isinstance(values, pa.Array) else pa.array(values, kind)
+        )
     return pa.RecordBatch.from_arrays(arrays, schema=shape)
 
 

@@ -57,8 +57,10 @@ def session(engine: Engine) -> Iterator[Any]:
             spark = builder.getOrCreate()
     except Exception as e:  # Py4J and Spark raise many kinds
         why = ([line for line in said if "rror" in line or "xception" in line] or [_first_line(e)])[0]
-        raise UserError(f"engine=spark: Spark does not start at {master} ({why}); see engine.master and JAVA_HOME, "
-                        f"or use engine=arrays") from None  # fmt: skip
+        raise UserError(
+            f"engine=spark: Spark does not start at {master} ({why}); see engine.master and JAVA_HOME, "
+            f"or use engine=arrays"
+        ) from None
     try:
         yield spark
     finally:

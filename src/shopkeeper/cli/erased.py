@@ -28,8 +28,10 @@ def erased(user: str, *roots: Path, key_env: str = KEY_VARIABLE) -> list[tuple[P
         search, _ = _search(user, Path(root), key_env)
         _something(search, Path(root))
         found += [(t.path, t.where, t.count, t.step) for t in search.traces + search.unknown]
-        found += [(path, "hides its customers", 0, f"put the key of its pseudonyms into {variable} and ask again")
-                  for (variable, _), path in search.hidden.items()]  # fmt: skip
+        found += [
+            (path, "hides its customers", 0, f"put the key of its pseudonyms into {variable} and ask again")
+            for (variable, _), path in search.hidden.items()
+        ]
     return found
 
 

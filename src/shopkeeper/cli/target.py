@@ -30,12 +30,13 @@ def write_target(kind: str, bundle: Path, to: Path, overwrite: bool, of: Path | 
         found = Bundle.load(out).manifest["index"]
         recall, cost = found["recall"], found["cost"]
         lost = f"; {cost['statement']}" if cost else "; --of <run> tells its cost in NDCG, too"
-        print(f"{out}: {kind} of {bundle}, recall@{recall['k']} {recall['golden']:.4f} of golden requests{lost}",
-              file=sys.stderr)  # fmt: skip
+        print(
+            f"{out}: {kind} of {bundle}, recall@{recall['k']} {recall['golden']:.4f} of golden requests{lost}",
+            file=sys.stderr,
+        )
         return
     if of is None:
-        raise UserError(f"say --of <run>, the one that {bundle} was made of: its test requests tell what {kind} "
-                        f"costs")  # fmt: skip
+        raise UserError(f"say --of <run>, the one that {bundle} was made of: its test requests tell what {kind} costs")
     from shopkeeper.bundles.targets.smaller import shown, write_smaller
 
     out = write_smaller(bundle, to, kind, _cost(of), overwrite)

@@ -123,9 +123,10 @@ def _purchases(p: Prepared, customer: int, until: int) -> list[int]:
     """Rows of a customer's purchases before an instant, oldest first."""
     assert p.events.timestamp is not None
     return [
-        row for row in range(int(p.offsets[customer - 1]), int(p.offsets[customer]))
+        row
+        for row in range(int(p.offsets[customer - 1]), int(p.offsets[customer]))
         if EVENT_TYPES[int(p.events.event_type[row]) - 1] == "purchase" and p.events.timestamp[row] < until
-    ]  # fmt: skip
+    ]
 
 
 def _returned(p: Prepared, customer: int, since: int, until: int) -> float:

@@ -195,9 +195,11 @@ class Blend:
         arrays: dict[str, np.ndarray] = {
             "weight": self.weight,
             "probabilities": np.array([self.answers == PROBABILITIES]),
-            **{name: np.array([value]) for name, value in
-               (("offset", self.offset), ("power", self.power), ("factor", self.factor))},
-        }  # fmt: skip
+            **{
+                name: np.array([value])
+                for name, value in (("offset", self.offset), ("power", self.power), ("factor", self.factor))
+            },
+        }
         parts: list[Program] = []
         for k, (name, model) in enumerate(self.members.items()):
             part = model.program(timed) if isinstance(model, Exportable) else None

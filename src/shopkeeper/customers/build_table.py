@@ -73,8 +73,10 @@ def table_cohort(
 
 def unknown_everywhere(columns: Columns) -> list[str]:
     """Columns of which nothing is known of anybody."""
-    empty = {name: np.array([v is None for v in values]) if values.dtype == object else np.isnan(values)
-             for name, values in columns.items()}  # fmt: skip
+    empty = {
+        name: np.array([v is None for v in values]) if values.dtype == object else np.isnan(values)
+        for name, values in columns.items()
+    }
     return [name for name, mask in empty.items() if mask.all()]
 
 

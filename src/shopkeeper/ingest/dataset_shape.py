@@ -25,7 +25,7 @@ from shopkeeper.ingest.dataset_parts import (
     SideTable,
     Table,
     Timestamp,
-)  # fmt: skip
+)
 from shopkeeper.ingest.exports import Export
 from shopkeeper.schema import EVENT_COLUMNS
 from shopkeeper.shapes import (

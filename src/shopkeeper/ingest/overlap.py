@@ -59,8 +59,10 @@ def say_orders_twice(config: DatasetConfig, lines: int, orders: int) -> None:
         logger.warning(
             "%s: %s lines of %s orders stand in several files or entries of raw.fetch and count twice; where these "
             "overlap, rows: {orders: once} takes each order from the last of them (orders: all says they do not)",
-            config.name, f"{lines:,}", f"{orders:,}",
-        )  # fmt: skip
+            config.name,
+            f"{lines:,}",
+            f"{orders:,}",
+        )
 
 
 def numbers_of(paths: Sequence[Path | None], lengths: Sequence[int]) -> np.ndarray:

@@ -150,8 +150,9 @@ def raw_changes(manifest: Mapping[str, Any], raw: Path) -> str | None:
         return None
     config = parse(manifest["config"])
     if not are_here(before, Path(raw) / config.folder):
-        log.warning("no raw file of %s is in %s: whether they have changed since could not be checked",
-                    manifest["dataset"], raw)  # fmt: skip
+        log.warning(
+            "no raw file of %s is in %s: whether they have changed since could not be checked", manifest["dataset"], raw
+        )
         return None
     changed = changes(before, raw_files(config, raw))
     return changed and f"raw files differ from those it was prepared from ({changed})"

@@ -53,8 +53,9 @@ class Events(NamedTuple):
 
     def chosen(self, keep: np.ndarray) -> Events:
         """Those of a mask."""
-        kept = {name: (all_, np.flatnonzero(keep) if at is None else at[keep])
-                for name, (all_, at) in self.entries.items()}  # fmt: skip
+        kept = {
+            name: (all_, np.flatnonzero(keep) if at is None else at[keep]) for name, (all_, at) in self.entries.items()
+        }
         return Events(self.row[keep], kept)
 
 
@@ -139,8 +140,10 @@ class Shaping:
             left[OTHER_KINDS] = int((~keep).sum())
             events = events.chosen(keep)
         columns = {name: self._named(table, name, events) for name in self.names}
-        wrong = [reject._replace(file=block.file, row=int(block.row_of(rows[reject.row : reject.row + 1])[0]))
-                 for reject in wrong]  # fmt: skip
+        wrong = [
+            reject._replace(file=block.file, row=int(block.row_of(rows[reject.row : reject.row + 1])[0]))
+            for reject in wrong
+        ]
         row_of = lambda i: block.row_of(rows[events.row[i]])  # noqa: E731 (of what is rejected alone)
         return Block(block.file, pa.table(columns), row_of, [*block.broken, *wrong]), left
 
@@ -154,9 +157,11 @@ class Shaping:
         """What a name leads to for each event."""
         if not (of := self._list_of(name)):
             column = _value(table, name)
-            return column if len(events.row) == len(column) and not self.config.rows.lists else column.take(
-                pa.array(events.row)
-            )  # fmt: skip
+            return (
+                column
+                if len(events.row) == len(column) and not self.config.rows.lists
+                else column.take(pa.array(events.row))
+            )
         entries, at = events.entries[of]
         if path := name.removeprefix(of).lstrip("."):
             to = place(path, ())
@@ -181,8 +186,9 @@ class Shaping:
         lengths = np.stack([_lengths(found[name]) for name in names])
         longest = lengths.max(0)
         for i in np.flatnonzero(((lengths != longest) & (lengths > 0)).any(0)).tolist():
-            said = ", ".join(str(k) for k, name in zip(lengths[:, i].tolist(), names, strict=True)
-                             if name in table.column_names)  # fmt: skip
+            said = ", ".join(
+                str(k) for k, name in zip(lengths[:, i].tolist(), names, strict=True) if name in table.column_names
+            )
             there = " ".join(name for name in names if name in table.column_names)
             wrong.setdefault(i, Reject("", i, there, "lists of different lengths", said))
         counts = longest if self.config.rows.empty == "leave_out" else np.maximum(longest, 1)

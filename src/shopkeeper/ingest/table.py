@@ -149,9 +149,9 @@ def _two(texts: list[str | None], spec: Label, task: str, name: str) -> np.ndarr
     column, said = spec.column, np.array(["" if text is None else normal_id(text) for text in texts], object)
     held = {str(kind): int((said == kind).sum()) for kind in sorted(set(said.tolist())) if kind}
     one, zero = (
-        {normal_id(x) for x in (value if isinstance(value, list) else [value])} if value is not None
-        else set() for value in (spec.one, spec.zero)
-    )  # fmt: skip
+        {normal_id(x) for x in (value if isinstance(value, list) else [value])} if value is not None else set()
+        for value in (spec.one, spec.zero)
+    )
     if both := sorted(one & zero):
         raise UserError(f"dataset '{name}': table.labels.{task} has '{both[0]}' as one and as zero; keep it in one")
     others = set(held) - one

@@ -93,8 +93,10 @@ def tree_shares(booster: Any, features_nF: np.ndarray, threads: int = 1) -> Cont
                 here = slice(first, first + BLOCK)
                 way = np.zeros(columns[0, here].shape, np.uint16)
                 for j, steps in enumerate(table.asked):
-                    holds = reduce(and_, (_takes(nodes[node], left, columns[:, here], unknown[:, here], gaps)
-                                          for node, left in steps))  # fmt: skip
+                    holds = reduce(
+                        and_,
+                        (_takes(nodes[node], left, columns[:, here], unknown[:, here], gaps) for node, left in steps),
+                    )
                     way |= holds.astype(np.uint16) << np.uint16(j)
                 for f, values in zip(table.features, table.share, strict=True):
                     share_Fn[f, here] += values[way]

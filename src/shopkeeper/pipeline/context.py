@@ -122,9 +122,9 @@ def customer_spec(config: Data) -> CustomerSpec:
     """
     task = config.task
     columns = config.dataset.plain.get("columns") or {}
-    if columns.get("user_id") == columns.get("session_id") is not None and not _of_sessions(find_task(
-        {"name": task.name, **task.plain}, named_targets()
-    )):  # fmt: skip
+    if columns.get("user_id") == columns.get("session_id") is not None and not _of_sessions(
+        find_task({"name": task.name, **task.plain}, named_targets())
+    ):
         would = " or ".join(f"task={name}" for name in own_tasks() if _of_sessions(find_task({"name": name})))
         raise UserError(
             f"in dataset={config.dataset.name} each session is a customer of its own (columns.user_id is "

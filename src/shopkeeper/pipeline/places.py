@@ -208,8 +208,10 @@ def _asked_alike(runs: list[Listed]) -> list[Listed]:
         log.warning(
             "%s: left out, as it was asked other questions than %s, which was trained last: %s; train anew with the "
             "settings of that one, or name those to compare, runs=[…]",
-            runs[-1].task, runs[-1].path.name, ", ".join(run.path.name for run in lost),
-        )  # fmt: skip
+            runs[-1].task,
+            runs[-1].path.name,
+            ", ".join(run.path.name for run in lost),
+        )
     return alike
 
 

@@ -77,8 +77,10 @@ def recommend(config: DictConfig) -> None:
     extra = [c for c in prepared.items.column_names if c not in ("item", "item_id")][:3]
     attributes = {c: prepared.items[c].to_pylist() for c in extra}
     texts = item_ids if prepared.queries is None else [as_typed(name) for name in item_ids]
-    shown = [[texts[i - 1], f"{score:.4f}", *(str(attributes[c][i - 1]) for c in extra)]
-             for i, score in zip(listed, score_BK[0].tolist(), strict=False)]  # fmt: skip
+    shown = [
+        [texts[i - 1], f"{score:.4f}", *(str(attributes[c][i - 1]) for c in extra)]
+        for i, score in zip(listed, score_BK[0].tolist(), strict=False)
+    ]
     print(show.table(["item", "score", *extra], shown))
 
 
@@ -117,8 +119,10 @@ def asked_now(
     people = [_oldest_first(lines) for lines in read_lines(history, model, split, "history")]
     before = [len(lines) for lines in people]
     if basket is not None:
-        of_order = [[(item, row._replace(order_id=row.order_id or ORDER)) for item, row in lines]
-                    for lines in read_lines(basket, model, split, "basket")]  # fmt: skip
+        of_order = [
+            [(item, row._replace(order_id=row.order_id or ORDER)) for item, row in lines]
+            for lines in read_lines(basket, model, split, "basket")
+        ]
         people = [[*own, *added] for own, added in zip(people, of_order, strict=True)]
     items = [[item for item, _ in lines] for lines in people]
     times = [[row.timestamp for _, row in lines] for lines in people]
@@ -127,8 +131,10 @@ def asked_now(
     now = [max([end, *(told + 1 for told in known if told is not None)]) for known in times]  # what was told is past
     silent = time is not None and not any(before)  # who has no history tells no event without its time
     if silent or any(told is not None for known in times for told in known):  # a basket is of now
-        times = [[*known[:n], *(at - 1 if told is None else told for told in known[n:])]
-                 for known, n, at in zip(times, before, now, strict=True)]  # fmt: skip
+        times = [
+            [*known[:n], *(at - 1 if told is None else told for told in known[n:])]
+            for known, n, at in zip(times, before, now, strict=True)
+        ]
     types = [[row.event_type for _, row in lines] for lines in people]
     stamps = told_times(times)
     if stamps is None and silent:

@@ -187,13 +187,15 @@ def write_run(
         if checkpoint is not None and checkpoint.is_dir():
             shutil.copytree(checkpoint, room / "checkpoint", copy_function=_link_or_copy, ignore=HIDDEN)
             facts = {**facts, "checkpoint": checkpoint.name}  # which training it is: the folder may be used again
-        manifest = sealed({
-            "format_version": FORMAT_VERSION,
-            "kind": "run",
-            "commit": context.git_commit(),
-            **facts,
-            "files": sha256_tree(room),
-        })  # fmt: skip
+        manifest = sealed(
+            {
+                "format_version": FORMAT_VERSION,
+                "kind": "run",
+                "commit": context.git_commit(),
+                **facts,
+                "files": sha256_tree(room),
+            }
+        )
         write_json(room / "manifest.json", manifest)
     if checkpoint is not None:
         remove_checkpoints(checkpoint)

@@ -127,6 +127,8 @@ def _say(found: Segments, out: Path) -> None:
         best = clusters["stability"][str(clusters["number"])]["stability"]
         log.warning(
             "clusters: other customers, or those of then, give other groups (%s of them have an adjusted Rand index of "
-            "%.2f): take them for a picture, not for facts", clusters["number"], best
-        )  # fmt: skip
+            "%.2f): take them for a picture, not for facts",
+            clusters["number"],
+            best,
+        )
     log.info("as of %s; segments: %s", found.about["as_of"], context.relative(out))

@@ -77,8 +77,9 @@ def wrapped(text: str, width: int) -> str:
     found = []
     for line in text.splitlines():
         indent = " " * (len(line) - len(line.lstrip(" ")))
-        found.append(textwrap.fill(line, width, subsequent_indent=f"{indent}  ", break_long_words=False,
-                                   break_on_hyphens=False))  # fmt: skip
+        found.append(
+            textwrap.fill(line, width, subsequent_indent=f"{indent}  ", break_long_words=False, break_on_hyphens=False)
+        )
     return "\n".join(found)
 
 
@@ -161,8 +162,10 @@ def metrics_table(metrics: Mapping[str, Any], width: int = NARROW) -> str:
     """The `metrics.json` of a run: one row per metric, validation and test side by side."""
     names = list(dict.fromkeys([*metrics.get("validation", {}), *metrics.get("test", {})]))
     parts = ("validation", "test")
-    ways = [[[arrow(n), *(shown(metrics.get(p, {}).get(n)) for p in parts)] for n in names]
-            for shown in (with_interval, narrow)]  # fmt: skip
+    ways = [
+        [[arrow(n), *(shown(metrics.get(p, {}).get(n)) for p in parts)] for n in names]
+        for shown in (with_interval, narrow)
+    ]
     first: Mapping[str, Any] = next(iter(metrics.get("test", {}).values()), {})
     caption = (
         f"{metrics['model']} on {metrics['dataset']}, task {metrics['task']}, split {metrics['split']}, "

@@ -44,8 +44,10 @@ def columns_of(names: Sequence[str]) -> np.ndarray:
 def of_window(names: Sequence[str], horizon_days: float, turned: bool) -> dict[str, np.ndarray]:
     """The arrays that are of what is asked, and of no fit."""
     return {
-        "columns": columns_of(names), "horizon_days": np.array([horizon_days]), "turned": np.array([turned]),
-    }  # fmt: skip
+        "columns": columns_of(names),
+        "horizon_days": np.array([horizon_days]),
+        "turned": np.array([turned]),
+    }
 
 
 def summary(features_nF: np.ndarray, columns: np.ndarray) -> tuple[np.ndarray, ...]:

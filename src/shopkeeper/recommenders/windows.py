@@ -155,8 +155,10 @@ def with_basket(window: Window) -> Window:
     assert requests.user is not None
     known = counts - 1 if asks == "checkout" else 1 + requests.user % np.maximum(counts - 1, 1)
     inside = place < known[targets.request]
-    basket, left = (np.append(0, np.cumsum(np.bincount(targets.request[x], minlength=len(targets)))).astype(np.int64)
-                    for x in (inside, ~inside))  # fmt: skip
+    basket, left = (
+        np.append(0, np.cumsum(np.bincount(targets.request[x], minlength=len(targets)))).astype(np.int64)
+        for x in (inside, ~inside)
+    )
     held = requests.holding((basket, targets.row[inside]))
     return replace(
         window,

@@ -45,18 +45,22 @@ class Figures:
         """All of them; `seen`: what the bundle that answers now has counted."""
         counted = self.seen + Counter(seen)
         families = {
-            "shopkeeper_responses_total": ("HTTP responses.", {
-                f'path="{path}",status="{status}"': n for (path, status), n in self.responses.items()}),
+            "shopkeeper_responses_total": (
+                "HTTP responses.",
+                {f'path="{path}",status="{status}"': n for (path, status), n in self.responses.items()},
+            ),
             "shopkeeper_refused_total": ("Requests refused.", {f'code="{c}"': n for c, n in self.refused.items()}),
             "shopkeeper_bundle_total": ("What bundles count.", {f'what="{w}"': n for w, n in counted.items()}),
             "shopkeeper_reloads_total": ("Newer bundles.", {f'outcome="{o}"': n for o, n in self.reloads.items()}),
-        }  # fmt: skip
+        }
         lines = []
         for name, (meaning, values) in families.items():
             lines += [f"# HELP {name} {meaning}", f"# TYPE {name} counter"]
             lines += [f"{name}{{{labels}}} {n}" for labels, n in sorted(values.items())]
-        for name, meaning, value in (("shopkeeper_waiting", "Requests taken and not yet answered.", waiting),
-                                     ("shopkeeper_ready", "Whether requests are taken.", int(ready))):  # fmt: skip
+        for name, meaning, value in (
+            ("shopkeeper_waiting", "Requests taken and not yet answered.", waiting),
+            ("shopkeeper_ready", "Whether requests are taken.", int(ready)),
+        ):
             lines += [f"# HELP {name} {meaning}", f"# TYPE {name} gauge", f"{name} {value}"]
         lines += self.seconds.lines("shopkeeper_response_seconds", "Of responses to questions.")
         lines += self.batches.lines("shopkeeper_batch_requests", "Requests answered in one call.")

@@ -107,8 +107,9 @@ class Run:
         except Exception as e:  # drivers and clients of stores raise what they like; the run is worth more
             if is_file and not self.line.silent:
                 self.no_files = True
-                log.warning("MLflow: %s and what follows of files was not sent (%s); the run folder has it",
-                            what, reason(e))  # fmt: skip
+                log.warning(
+                    "MLflow: %s and what follows of files was not sent (%s); the run folder has it", what, reason(e)
+                )
                 return
             self.lost = True
             log.warning("MLflow stopped answering (%s): %s and what follows is not sent; the run goes on without it",

@@ -25,7 +25,7 @@ SAID = (
     ("error code 403", "name and password are not enough: MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD"),
     ("error code 404", "what answers there is no MLflow server: look at host and port"),
     ("status code 404", "what answers there is no MLflow server: look at host and port"),
-)  # fmt: skip
+)
 
 
 class SilentError(Exception):

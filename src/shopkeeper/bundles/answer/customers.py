@@ -125,8 +125,10 @@ class CustomerModel:
             value_nC = value_n.reshape(len(scored), len(names)).tolist()
             listed = {n: list(zip(names, value_nC[row], strict=True)) for n, row in place.items()}
             return [Answer.of_pairs(listed.get(n), reason, unknown.get(n, 0)) for n, reason in enumerate(reasons)]
-        return [self._said(reason, place.get(n), value_n, quantile_nQ, further, unknown.get(n, 0))
-                for n, reason in enumerate(reasons)]  # fmt: skip
+        return [
+            self._said(reason, place.get(n), value_n, quantile_nQ, further, unknown.get(n, 0))
+            for n, reason in enumerate(reasons)
+        ]
 
     def _said(
         self,

@@ -200,12 +200,16 @@ def as_table(users: list[str], answers: list[Answer], manifest: Mapping[str, Any
     own: dict[str, pa.Array]
     if manifest["kind"] == "recommender":
         listed = [one.items or [] for one in answers]
-        own = {"items": pa.array([[i for i, _ in one] for one in listed], pa.list_(pa.string())),
-               "scores": pa.array([[s for _, s in one] for one in listed], pa.list_(pa.float32()))}  # fmt: skip
+        own = {
+            "items": pa.array([[i for i, _ in one] for one in listed], pa.list_(pa.string())),
+            "scores": pa.array([[s for _, s in one] for one in listed], pa.list_(pa.float32())),
+        }
     elif "pairs" in manifest:
         found = [one.pairs or [] for one in answers]
-        own = {"subjects": pa.array([[name for name, _ in one] for one in found], pa.list_(pa.string())),
-               "probabilities": pa.array([[p for _, p in one] for one in found], pa.list_(pa.float64()))}  # fmt: skip
+        own = {
+            "subjects": pa.array([[name for name, _ in one] for one in found], pa.list_(pa.string())),
+            "probabilities": pa.array([[p for _, p in one] for one in found], pa.list_(pa.float64())),
+        }
     elif manifest.get("answers", PROBABILITIES) == PROBABILITIES:
         own = {"probability": pa.array([one.probability for one in answers], pa.float64())}
     else:

@@ -119,8 +119,10 @@ class Places:
                 closed = self._only(alike, self.catalogue)
             if closed is None or place.fallback:
                 elsewhere = [None if number is None else self._not_of(number) for number in numbers]
-                hidden = [a if b is None else b if not a else np.append(b, np.array(a, np.int64))
-                          for a, b in zip(left_out, elsewhere, strict=True)]  # fmt: skip
+                hidden = [
+                    a if b is None else b if not a else np.append(b, np.array(a, np.int64))
+                    for a, b in zip(left_out, elsewhere, strict=True)
+                ]
             answering = [model, *(other for _, other, _ in place.fallback)]
             if any(reads_page(str(one.manifest["scorer"]), one.arrays) for one in answering):
                 every = np.arange(1, len(self.category_V))
@@ -160,8 +162,10 @@ class Places:
                 item_BK[short] = filled(item_BK[short], listed(short, other, taken_out))
                 given[called] = np.count_nonzero(item_BK, axis=1) - there
         found = model.answers(parsed, item_BK, np.broadcast_to(1 / np.arange(1, k + 1), item_BK.shape))
-        return [one._replace(fallback={called: int(n[b]) for called, n in given.items() if n[b]})
-                for b, one in enumerate(found)]  # fmt: skip
+        return [
+            one._replace(fallback={called: int(n[b]) for called, n in given.items() if n[b]})
+            for b, one in enumerate(found)
+        ]
 
     def _numbers(self, category: Sequence[str | None], n: int) -> list[int | None]:
         """Each request's category, of n requests; None where it names none."""

@@ -54,8 +54,10 @@ class Asked:
         keys = _keys(manifest)
         if strange := [key for key in said if key not in keys]:
             if strange[0] in OF_PLACES and manifest["kind"] == "recommender":
-                raise UserError(f"a request of this bundle has no '{strange[0]}': it was exported without placements; "
-                                f"export the run again with placements=[home]")  # fmt: skip
+                raise UserError(
+                    f"a request of this bundle has no '{strange[0]}': it was exported without placements; "
+                    f"export the run again with placements=[home]"
+                )
             raise UserError(f"a request of this bundle has no '{strange[0]!s:.60}'.{nearest(str(strange[0]), keys)}")
         if "history" not in said:
             raise UserError('a request lacks history; write what is known of one person, e.g. "history": ["sku-1"]')
@@ -199,8 +201,9 @@ def event_schema(rules: Mapping[str, Any]) -> dict[str, Any]:
         "additionalProperties": False,
         "description": "what was typed into the shop's search, in place of an item",
     }
-    return {"anyOf": [*([] if needed else [{"type": "string", "description": "an item id alone"}]), listed, item,
-                      search]}  # fmt: skip
+    return {
+        "anyOf": [*([] if needed else [{"type": "string", "description": "an item id alone"}]), listed, item, search]
+    }
 
 
 def response_schema(manifest: Mapping[str, Any]) -> dict[str, Any]:

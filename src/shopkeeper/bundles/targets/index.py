@@ -102,8 +102,10 @@ def _parts(model: ItemModel, content: Mapping[str, bytes]) -> tuple[bytes | None
             raise UserError(f"{model.path} ({model.manifest['model']}): {e}; leave it without an index") from None
         return found.vector, found.item_VD, found.bias_V, found.fallback_V
     if scorer not in FOLDS:
-        raise UserError(f"{model.path} ({model.manifest['model']}): scores of {scorer} are no products of vectors; an "
-                        f"index is of sequence models, {' and '.join(FOLDS)}")  # fmt: skip
+        raise UserError(
+            f"{model.path} ({model.manifest['model']}): scores of {scorer} are no products of vectors; an "
+            f"index is of sequence models, {' and '.join(FOLDS)}"
+        )
     a = model.arrays
     bias_V = np.full(len(a["fallback"]), -np.inf, np.float32)
     bias_V[a["catalogue"]] = 0
@@ -181,8 +183,10 @@ def _chosen(exact: Bundle, found: Bundle, ladder: str) -> dict[str, Any]:
         if isinstance(histories[0], dict):
             lists = [[[i for i, _ in _asked(one, request)] for one in (exact, other)] for request in histories]
         else:
-            lists = [[[i for i, _ in x] for x in pair] for pair in
-                     zip(exact.recommend(histories), other.recommend(histories), strict=True)]  # fmt: skip
+            lists = [
+                [[i for i, _ in x] for x in pair]
+                for pair in zip(exact.recommend(histories), other.recommend(histories), strict=True)
+            ]
         return agreement([(a, b) for a, b in lists])["overlap"]
 
     setting = 0
@@ -204,12 +208,16 @@ def _asked(bundle: Bundle, request: Mapping[str, Any]) -> list[tuple[str, float]
 def _section(told: Mapping[str, Any]) -> Iterator[str]:
     recall = told["recall"]
     yield from ("", "## Index", "")
-    yield (f"`Bundle.load(…, approximate=True)`, and `verify`, `answer` and `serve` with `--approximate`, answer from "
-           f"an index of {told['items']:,} items ({told['what']}; setting {told['setting']}). Scores are exact; lists "
-           "may miss items.")  # fmt: skip
+    yield (
+        f"`Bundle.load(…, approximate=True)`, and `verify`, `answer` and `serve` with `--approximate`, answer from "
+        f"an index of {told['items']:,} items ({told['what']}; setting {told['setting']}). Scores are exact; lists "
+        "may miss items."
+    )
     invented = "" if recall["invented"] is None else (
         f", {recall['invented']:.4f} of {recall['invented_requests']} histories of items at random that did not choose "
         f"the setting")  # fmt: skip
-    yield (f"Recall@{recall['k']} against the exact lists: {recall['golden']:.4f} of {recall['golden_requests']} "
-           f"golden requests{invented}.")  # fmt: skip
+    yield (
+        f"Recall@{recall['k']} against the exact lists: {recall['golden']:.4f} of {recall['golden_requests']} "
+        f"golden requests{invented}."
+    )
     yield cost_line(told["cost"]) if told["cost"] else "Its cost in NDCG was not measured: `--of <run>` tells it."

@@ -52,8 +52,10 @@ def write_smaller(bundle: Path, out: Path, kind: str, cost: Cost, overwrite: boo
     exact = Bundle.load(bundle)
     manifest = exact.manifest
     if manifest["kind"] != "recommender" or manifest["scorer"] != GRAPH:
-        raise UserError(f"{bundle} is no graph but the NumPy program {manifest['scorer']}; {kind} is of recommenders' "
-                        f"graphs, so export a sequence model, or leave it exact")  # fmt: skip
+        raise UserError(
+            f"{bundle} is no graph but the NumPy program {manifest['scorer']}; {kind} is of recommenders' "
+            f"graphs, so export a sequence model, or leave it exact"
+        )
     if "variant" in manifest:
         raise UserError(f"{bundle} is {manifest['variant']['kind']} already; give the exact bundle that it was made of")
     content = {name: (exact.path / name).read_bytes() for name in manifest["files"]}
@@ -93,19 +95,25 @@ def _answer_anew(folder: Path, exact: Bundle, smaller: Bundle) -> dict[str, Any]
         request["expected"] = found.as_json()
     parts = [f'"{name}": [\n' + ",\n".join(map(json.dumps, group)) + "\n]" for name, group in known.items()]
     write_text(folder / "golden.json", "{" + ", ".join(parts) + "}\n")
-    return {"requests": len(asked), **agreement([([i for i, _ in a.items or ()], [i for i, _ in b.items or ()])
-                                                 for a, b in pairs])}  # fmt: skip
+    return {
+        "requests": len(asked),
+        **agreement([([i for i, _ in a.items or ()], [i for i, _ in b.items or ()]) for a, b in pairs]),
+    }
 
 
 def _section(variant: Mapping[str, Any]) -> Iterator[str]:
     """Of card and README; every figure of the rest of the card is the exact model's."""
     golden, cost = variant["golden"], variant["cost"]
     yield from ("", f"## {variant['kind']}", "")
-    yield (f"Made of the exact bundle (manifest {variant['of'][:12]}…), which the figures in the rest of `card.md` are "
-           f"of. Here: {variant['what']}.")  # fmt: skip
-    yield (f"model.onnx has {variant['bytes']:,} bytes in place of {variant['exact_bytes']:,}. Of {golden['requests']} "
-           f"golden requests the lists share {golden['overlap']:.1%} of their items with the exact ones and "
-           f"{golden['same_lists']:.1%} are the same.")  # fmt: skip
+    yield (
+        f"Made of the exact bundle (manifest {variant['of'][:12]}…), which the figures in the rest of `card.md` are "
+        f"of. Here: {variant['what']}."
+    )
+    yield (
+        f"model.onnx has {variant['bytes']:,} bytes in place of {variant['exact_bytes']:,}. Of {golden['requests']} "
+        f"golden requests the lists share {golden['overlap']:.1%} of their items with the exact ones and "
+        f"{golden['same_lists']:.1%} are the same."
+    )
     yield cost_line(cost)
 
 

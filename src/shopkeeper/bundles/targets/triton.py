@@ -98,8 +98,9 @@ def config(
 ) -> str:
     """`config.pbtxt` of a model; `inputs` and `outputs`: name -> `{"type", "axes"}` as in a bundle's manifest."""
     lines = [f'name: "{name}"', f'backend: "{backend}"', f"max_batch_size: {batch}"]
-    lines += [_tensor(kind, n, told) for kind, group in (("input", inputs), ("output", outputs))
-              for n, told in group.items()]  # fmt: skip
+    lines += [
+        _tensor(kind, n, told) for kind, group in (("input", inputs), ("output", outputs)) for n, told in group.items()
+    ]
     lines += [
         "dynamic_batching { }",
         f"instance_group [ {{ count: {instances} kind: KIND_{'GPU' if gpu else 'CPU'} }} ]",
@@ -139,10 +140,12 @@ def _readme(
     request = json.dumps({k: v for k, v in golden.items() if k != "expected"})
     body = {"inputs": [{"name": "request", "shape": [1, 1], "datatype": "BYTES", "data": [request]}]}
     yield from (f"# {name} for Triton", "")
-    yield (f"- `{name}`: a request as JSON in, its answer as JSON out, in the shop's own ids, as `request.schema.json` "
-           f"and `response.schema.json` in `{name}/1/bundle` say. Python backend, whose Python needs "
-           f'`pip install "shopkeeper[serving]"`. It starts only where the bundle is whole and answers its golden '
-           f"requests right.")  # fmt: skip
+    yield (
+        f"- `{name}`: a request as JSON in, its answer as JSON out, in the shop's own ids, as `request.schema.json` "
+        f"and `response.schema.json` in `{name}/1/bundle` say. Python backend, whose Python needs "
+        f'`pip install "shopkeeper[serving]"`. It starts only where the bundle is whole and answers its golden '
+        f"requests right."
+    )
     if tensors is not None:
         yield f"- `{name}_graph`: the graph alone, numbers in and out, ONNX Runtime backend, batched by Triton."
     start = "tritonserver --model-repository=/models"

@@ -216,8 +216,10 @@ def _products(bias: str, out: str, sizes: tuple[int, int, int]) -> Any:
     """
 
     def branch(name: str, nodes: list[Any]) -> Any:
-        outputs = [helper.make_tensor_value_info(f"{name}_products", TensorProto.FLOAT, ["batch", None]),
-                   helper.make_tensor_value_info(f"{name}_left", TensorProto.FLOAT, ["batch", 1])]  # fmt: skip
+        outputs = [
+            helper.make_tensor_value_info(f"{name}_products", TensorProto.FLOAT, ["batch", None]),
+            helper.make_tensor_value_info(f"{name}_left", TensorProto.FLOAT, ["batch", 1]),
+        ]
         return helper.make_graph(nodes, name, [], outputs)
 
     told = dict(zip(("K", "N", "block_size"), sizes, strict=True))
@@ -255,8 +257,10 @@ def _sure_or_all(end: Ending, n: int) -> Any:
     top, hiding = end.nodes[-1], end.nodes[-2]
 
     def branch(name: str, nodes: list[Any]) -> Any:
-        outputs = [helper.make_tensor_value_info(f"{name}_scores", TensorProto.FLOAT, ["batch", None]),
-                   helper.make_tensor_value_info(f"{name}_items", TensorProto.INT64, ["batch", None])]  # fmt: skip
+        outputs = [
+            helper.make_tensor_value_info(f"{name}_scores", TensorProto.FLOAT, ["batch", None]),
+            helper.make_tensor_value_info(f"{name}_items", TensorProto.INT64, ["batch", None]),
+        ]
         return helper.make_graph(nodes, name, [], outputs)
 
     sure = branch("2_first", [helper.make_node("Identity", ["2_scores_K"], ["2_first_scores"]),

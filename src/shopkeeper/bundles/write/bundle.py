@@ -70,8 +70,9 @@ def export_bundle(
     if k < 1 or golden < 1:
         raise UserError(f"export.k={k}, export.golden={golden}: both must be at least 1")
     if not isinstance(asked, Split) and model.untrainable:
-        raise UserError(f"this {type(model).__name__} has no scores to export: {model.untrainable}; "
-                        f"train it on more customers")  # fmt: skip
+        raise UserError(
+            f"this {type(model).__name__} has no scores to export: {model.untrainable}; train it on more customers"
+        )
     program = program_of(model, prepared.events.timestamp is not None)
     questions: ItemQuestions | CustomerQuestions | TableQuestions
     if isinstance(asked, Split):

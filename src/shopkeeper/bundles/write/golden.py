@@ -228,9 +228,11 @@ def requests_of(cases: Sequence[Case]) -> Requests:
         return None if any(column is None for column in columns) else columns
 
     asked = Requests.from_histories(
-        [c.items for c in cases], [c.types for c in cases], all_or_none("times"),
+        [c.items for c in cases],
+        [c.types for c in cases],
+        all_or_none("times"),
         None if None in instants else instants,  # type: ignore[arg-type]
-    )  # fmt: skip
+    )
     columns: dict[str, Any] = {
         name: np.array([x for case in cases for x in case.columns[name]], np.float64 if name == "price" else np.int32)
         for name in cases[0].columns
@@ -305,8 +307,9 @@ def answer(bundle: Bundle, cases: Sequence[Case]) -> list[list[tuple[str, float]
         instants = [cases[b].instant for b in rows]
         as_of = None if None in instants else [write_instant(at) for at in instants if at is not None]
         exclude = [[bundle.vocabulary.shown(i) for i in cases[b].exclude] for b in rows]
-        got = bundle.recommend([external(cases[b], ids, channels) for b in rows], filter_seen=flag, as_of=as_of,
-                               exclude=exclude)  # fmt: skip
+        got = bundle.recommend(
+            [external(cases[b], ids, channels) for b in rows], filter_seen=flag, as_of=as_of, exclude=exclude
+        )
         for b, items in zip(rows, got, strict=True):
             answers[b] = items
     return answers

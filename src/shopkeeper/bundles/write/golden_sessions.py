@@ -54,8 +54,9 @@ def trained_answers(model: Any, prepared: Prepared, cohort: Cohort, people: Sequ
     log = prepared.part(offsets, events)
     (at,) = {person.instant for person in people}
     after = cohort.session.shape[1]
-    asked = open_sessions(log, at, after=after, gap_minutes=cohort.gap_minutes, observed_until=at,
-                          declared=cohort.declared)  # fmt: skip
+    asked = open_sessions(
+        log, at, after=after, gap_minutes=cohort.gap_minutes, observed_until=at, declared=cohort.declared
+    )
     predictions = model.predict(replace(asked, answers=cohort.answers))
     row = {customer: place for place, customer in enumerate(asked.customer.tolist())}
     found = []

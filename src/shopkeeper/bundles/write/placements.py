@@ -142,8 +142,9 @@ class PlaceQuestions:
                     yield {"placement": name, **self._external(one, draw.channels),
                            "expected": Answer(listed, None, reason, fallback=filled).as_json()}  # fmt: skip
 
-    def compared(self, bundle: Bundle, draw: cases_of.Draw, split: Split, seed: int, usual: str, k: int
-                 ) -> tuple[list[str], int]:  # fmt: skip
+    def compared(
+        self, bundle: Bundle, draw: cases_of.Draw, split: Split, seed: int, usual: str, k: int
+    ) -> tuple[list[str], int]:
         """Where the bundle differs, of requests that do not travel along, and how many these are."""
         wrong, compared = [], 0
         for name in self.places:

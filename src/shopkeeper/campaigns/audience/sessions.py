@@ -76,14 +76,16 @@ def ready_sessions(prepared: Prepared, audience: Audience, at: int) -> Ready:
     last = np.append(start[1:], len(rows)) - 1
     ids = prepared.users["user_id"].combine_chunks().cast(pa.string())
     of = number[first]
-    table = pa.table({
-        "user_id": ids.take(pa.array(customer[owner[first]] - 1)),
-        "began": pa.array(time[start[of]], pa.timestamp("us", "UTC")),
-        "ready_at": pa.array(time[first], pa.timestamp("us", "UTC")),
-        "views": views[first],
-        "in_cart": in_cart[first],
-        "bought_after": bought[last[of]] > 0,
-    })  # fmt: skip
+    table = pa.table(
+        {
+            "user_id": ids.take(pa.array(customer[owner[first]] - 1)),
+            "began": pa.array(time[start[of]], pa.timestamp("us", "UTC")),
+            "ready_at": pa.array(time[first], pa.timestamp("us", "UTC")),
+            "views": views[first],
+            "in_cart": in_cart[first],
+            "bought_after": bought[last[of]] > 0,
+        }
+    )
     if not table.num_rows:
         raise UserError(
             f"audience={audience.name}: no session of the {rule.days:g} days was ready for it; ask for less"

@@ -161,10 +161,10 @@ def names_of(centre_KT: np.ndarray, traits: Sequence[str]) -> tuple[str, ...]:
     words = [[_word(traits[t], row[t]) for t in places] for row, places in zip(centre_KT, order, strict=True)]
     names = [", ".join(of[:NAMED_BY]) for of in words]
     for more in range(NAMED_BY + 1, len(traits) + 1):
-        names = [", ".join(of[:more]) if names.count(name) > 1 else name
-                 for name, of in zip(names, words, strict=True)]  # fmt: skip
-    return tuple(name if names.count(name) == 1 else f"{name} ({names[:i].count(name) + 1})"
-                 for i, name in enumerate(names))  # fmt: skip
+        names = [", ".join(of[:more]) if names.count(name) > 1 else name for name, of in zip(names, words, strict=True)]
+    return tuple(
+        name if names.count(name) == 1 else f"{name} ({names[:i].count(name) + 1})" for i, name in enumerate(names)
+    )
 
 
 def _word(trait: str, value: float) -> str:

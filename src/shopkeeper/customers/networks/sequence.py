@@ -116,8 +116,10 @@ class SequenceCustomerModel(SequenceModel):
         network, start = self._begun(train, fit)
         share = 0.0 if fit.steps or not fit.trainer.validation_requests else self.held_out
         labels_nH = labels_of_heads(train)
-        self.unit = tuple(usual(label_n) if kind == AMOUNTS else train.horizon_days if kind == DAYS else 1.0
-                          for kind, label_n in zip(self.kinds, labels_nH.T, strict=True))  # fmt: skip
+        self.unit = tuple(
+            usual(label_n) if kind == AMOUNTS else train.horizon_days if kind == DAYS else 1.0
+            for kind, label_n in zip(self.kinds, labels_nH.T, strict=True)
+        )
         held_out = of_some_customers(train.customer, share, fit.seed)
         objective = self._objective(train, network, labels_nH / np.array(self.unit), held_out)
         objective.furnish(network)

@@ -213,8 +213,10 @@ def lines(
         said_of = [f"{model.label}: {number(y, 2)} at {x:g}" for x, y in zip(xs, ys, strict=True)]
         some = list(zip(at, said_of, strict=True))
         marks += [_dot(model.colour, *place, hover) for place, hover in (some if marked else some[-1:])]
-    said = "; ".join(f"{m.label}: " + ", ".join(f"{number(y, 2)} at {x:g}" for x, y in zip(xs, ys, strict=True))
-                     for m, xs, ys in series)  # fmt: skip
+    said = "; ".join(
+        f"{m.label}: " + ", ".join(f"{number(y, 2)} at {x:g}" for x, y in zip(xs, ys, strict=True))
+        for m, xs, ys in series
+    )
     return _chart(marks, x_axis, y_axis, x_name, y_name, height, said)
 
 

@@ -99,10 +99,12 @@ def _lists(b: Board, report: Report) -> Decision:
             if b.money.startswith("margin")
             else "what customers then paid"
         )
-        tiles.append((
-            amount(m[b.money].value, unit),
-            f"a request: {what} for items among its {b.places} ({_between(m[b.money])})",
-        ))  # fmt: skip
+        tiles.append(
+            (
+                amount(m[b.money].value, unit),
+                f"a request: {what} for items among its {b.places} ({_between(m[b.money])})",
+            )
+        )
         said = _in_money(b, best, others)
         if (first := next((d for o in others[:1] if (d := _pair(b, best, o))), None)) is not None:
             sign = 1 if first.better == best.name else -1
@@ -186,11 +188,13 @@ def _customers(b: Board, report: Report) -> Decision:
             headline = Markup("Write to {}: {} expected").format(
                 strong(f"{some['customers']:,} customers"), strong(amount(some["profit"], unit))
             )
-            tiles.append((
-                amount(some["profit"], unit),
-                f"expected of an offer to {for_whom(profit)} "
-                f"({amount(some['low'])} to {amount(some['high'])}); to all: {amount(profit['all']['profit'])}",
-            ))  # fmt: skip
+            tiles.append(
+                (
+                    amount(some["profit"], unit),
+                    f"expected of an offer to {for_whom(profit)} "
+                    f"({amount(some['low'])} to {amount(some['high'])}); to all: {amount(profit['all']['profit'])}",
+                )
+            )
         else:
             headline = Markup("Write to {}: by the shop’s values no offer pays").format(strong("nobody"))
     if rate := best.metrics.get("base_rate"):

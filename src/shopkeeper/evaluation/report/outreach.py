@@ -278,7 +278,8 @@ def uplift(found: Sequence[Mapping[str, Any]]) -> Section | None:
             "said": [_moved_by(trial) for trial in one["trials"]],
             "rows": [
                 [
-                    f"{_plain(trial['arm'])}: {_plain(trial['outcome'])}", name,
+                    f"{_plain(trial['arm'])}: {_plain(trial['outcome'])}",
+                    name,
                     *(_ends(figures[figure], 1, _digits(trial)) for figure in ("qini", "auuc", "first")),
                 ]
                 for trial in one["trials"]
@@ -286,7 +287,7 @@ def uplift(found: Sequence[Mapping[str, Any]]) -> Section | None:
             ],
         }
         for one in found
-    ]  # fmt: skip
+    ]
     return Section("uplift", "Uplift", "Whom does a message move?", lead, fill("uplift.html", campaigns=shown))
 
 

@@ -23,9 +23,11 @@ def profit(b: Board) -> Section | None:
     first = next((name for name in (m.name for m in b.rivals) if name in b.profits), next(iter(b.profits)))
     best = b.profits[first]
     by_risk = not np.isnan(best.threshold)
-    what, sends = ("customers contacted, highest probability", "contacted") if by_risk else (
-        "requests answered by a message, highest score", "written to"
-    )  # fmt: skip
+    what, sends = (
+        ("customers contacted, highest probability", "contacted")
+        if by_risk
+        else ("requests answered by a message, highest score", "written to")
+    )
     ends = [Value(float(c.profit.min()), float(c.low.min()), float(c.high.max())) for _, c in curves]
     own = [(c.share.tolist(), c.low.tolist(), c.high.tolist()) for m, c in curves if m.name == first]
     chart = charts.lines(
@@ -77,9 +79,11 @@ def _of_offer(model: Model, best: ProfitCurve, own: Mapping[str, Any]) -> str:
 
 def _of_messages(b: Board, model: Model, best: ProfitCurve) -> str:
     of = "the margin of what" if b.money.startswith("margin") else "what"
-    beware = "" if b.money.startswith("margin") else (
-        " No margin is known of the items, so this is turnover and not profit: costs of goods are not taken off."
-    )  # fmt: skip
+    beware = (
+        ""
+        if b.money.startswith("margin")
+        else (" No margin is known of the items, so this is turnover and not profit: costs of goods are not taken off.")
+    )
     return (
         f"{of[:1].upper() + of[1:]} customers then bought of the {b.places} that {model.label} had for them, less "
         f"what a message costs, sent first where its first item scores highest. The best share would have been "

@@ -53,9 +53,11 @@ def bought_days(told: Mapping[str, Any], paths: Iterable[Path]) -> pl.DataFrame:
                     return _days([])
                 taken = np.flatnonzero(rows.event_type == EVENT_CODE["purchase"])
                 users = pl.Series(pl.from_arrow(rows.ids["user_id"].cast("string"))).hash()
-                parts.append(pl.DataFrame({
-                    "user": users.gather(taken), "day": rows.timestamp[taken] // MICROSECONDS_PER_DAY
-                }).unique())  # fmt: skip
+                parts.append(
+                    pl.DataFrame(
+                        {"user": users.gather(taken), "day": rows.timestamp[taken] // MICROSECONDS_PER_DAY}
+                    ).unique()
+                )
                 read += len(rows)
             if read >= ROWS:
                 return _days(parts)

@@ -61,8 +61,10 @@ def propose(
     """
     if export.unfit:
         way_out = export.instead
-        raise UserError(f"{files.paths[0].name} looks like {export.title}, and nothing can be learned from it: "
-                        f"{export.unfit}; {way_out}")  # fmt: skip
+        raise UserError(
+            f"{files.paths[0].name} looks like {export.title}, and nothing can be learned from it: "
+            f"{export.unfit}; {way_out}"
+        )
     apart = [file for file in files.paths if export.apart and re.search(export.apart, file.name)]
     apart = apart if len(apart) < len(files.paths) else []
     if apart:
@@ -157,8 +159,10 @@ def _times(told: dict[str, Any], path: Path, limit: int) -> tuple[dict[str, Any]
     if not options:  # as usual, but for values that are no times
         return {}, []
     said = " and ".join(f"{key} {value}" for key, value in options.items() if value) or "ISO 8601"
-    return options, [f"'{name}' is not written as this export usually has it: {said} is a guess",
-                     *(note for note in notes if note != NO_ZONE)]  # fmt: skip
+    return options, [
+        f"'{name}' is not written as this export usually has it: {said} is a guess",
+        *(note for note in notes if note != NO_ZONE),
+    ]
 
 
 def _written(told: dict[str, Any], path: Path, limit: int) -> pl.Series | None:

@@ -73,8 +73,10 @@ def guess_dataset(path: Path, name: str | None = None) -> str:
         own = [i for i, (path, *_) in enumerate(heads)
                if found[i] == known or not any(fnmatch(path.name, name) for name in theirs)]  # fmt: skip
         alike = [i for i in own if found[i]]
-        aside = sorted([heads[i][0] for i in own if not found[i]] + [path for path in unread if not any(
-            fnmatch(path.name, name) for name in theirs)])  # fmt: skip
+        aside = sorted(
+            [heads[i][0] for i in own if not found[i]]
+            + [path for path in unread if not any(fnmatch(path.name, name) for name in theirs)]
+        )
         files = only(files, {heads[i][0] for i in alike} | set(files.paths[LOOKED_INTO:]))
         heads, found, main = [heads[i] for i in alike], [found[i] for i in alike], alike.index(main)
     _check_alike([heads[main], *heads], [None if told is None else told[0] for told in (found[main], *found)])
@@ -105,8 +107,10 @@ def _heads_of(paths: Sequence[Path]) -> tuple[list[Head], list[tuple[str, Export
             heads.append((path, *_head_of(path)))
         except UserError as e:
             unread[path] = e
-    found = [recognised(columns, FEWEST) if "names" not in options else without_header(first_lines(file))
-             for file, options, _, columns in heads]  # fmt: skip
+    found = [
+        recognised(columns, FEWEST) if "names" not in options else without_header(first_lines(file))
+        for file, options, _, columns in heads
+    ]
     return heads, found, unread
 
 
@@ -129,10 +133,11 @@ def _check_alike(heads: Sequence[Head], known: Sequence[str | None]) -> None:
     for (path, _, _, have), name in zip(heads, known, strict=True):
         if name != known[0] or (name is None and set(have) != set(columns)):
             one, other = ("no known export" if k is None else f"source {k}" for k in (known[0], name))
-            what = f"has other columns than {first.name} ({one} and {other})" if one != other else (
-                f"has other columns than {first.name}: "
-                f"{', '.join(sorted(set(have) ^ set(columns))[:SHOWN])}"
-            )  # fmt: skip
+            what = (
+                f"has other columns than {first.name} ({one} and {other})"
+                if one != other
+                else (f"has other columns than {first.name}: {', '.join(sorted(set(have) ^ set(columns))[:SHOWN])}")
+            )
             raise UserError(
                 f"{path} {what}; put files of one kind into a folder, or give a pattern that means these alone"
             )
@@ -188,8 +193,10 @@ def _proposed(files: Given, frame: pl.DataFrame, options: dict[str, Any], doubts
     if windows:
         lines += ["temporal:", *(f"  {key}: {value}" for key, value in windows.items())]
     if split == "sessions" and "purchase" in targets and (windows or {}).get("test_days"):  # nobody else comes back
-        lines += [f"{BLOCK}: # whether sessions end in a purchase is asked of those of so many days",
-                  f"  horizon_days: {(windows or {})['test_days']}"]  # fmt: skip
+        lines += [
+            f"{BLOCK}: # whether sessions end in a purchase is asked of those of so many days",
+            f"  horizon_days: {(windows or {})['test_days']}",
+        ]
     lines += ["max_rejected_share: 0.01"]
     text = "\n".join(lines) + "\n"
     told = {**yaml.safe_load(text), "raw": {"folder": "", "files": [files.paths[0].name]}}

@@ -53,8 +53,10 @@ def _piece_or_line(read: pl.DataFrame, price: str) -> list[str]:
             "price_is: total",
         ]
     if whole is None and re.search(NAMED_LIKE_A_TOTAL, price, re.IGNORECASE):
-        return [f"{DOUBT}is '{price}' for one piece or for the whole line? where it is for the line: total",
-                "price_is: unit"]  # fmt: skip
+        return [
+            f"{DOUBT}is '{price}' for one piece or for the whole line? where it is for the line: total",
+            "price_is: unit",
+        ]
     return []
 
 

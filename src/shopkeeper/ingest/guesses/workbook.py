@@ -21,12 +21,14 @@ def workbook_options(path: Path) -> tuple[dict[str, Any], list[str]]:
         import fastexcel
 
         book = fastexcel.read_excel(path)
-        sheets = {name: book.load_sheet(name, header_row=None, n_rows=LOOKED_AT, dtypes="string")
-                  for name in book.sheet_names}  # fmt: skip
+        sheets = {
+            name: book.load_sheet(name, header_row=None, n_rows=LOOKED_AT, dtypes="string") for name in book.sheet_names
+        }
     except Exception:  # not installed, no workbook: fastexcel's own error classes differ between versions
         return options, []
-    heads = {name: _header(list(zip(*sheet.to_arrow().to_pydict().values(), strict=True)))
-             for name, sheet in sheets.items()}  # fmt: skip
+    heads = {
+        name: _header(list(zip(*sheet.to_arrow().to_pydict().values(), strict=True))) for name, sheet in sheets.items()
+    }
     main = max(heads, key=lambda name: sheets[name].total_height)
     doubts = []
     alike = [name for name in heads if heads[name] == heads[main]]

@@ -44,8 +44,10 @@ def body_lines(
                 if "constants:" not in lines:
                     lines[:0] = ["constants:"]
                 at = lines.index("constants:") + 1
-                lines[at:at] = [f"  {DOUBT}no column is left for {ours}: every row is of the one `all`",
-                                f"  {ours}: all"]  # fmt: skip
+                lines[at:at] = [
+                    f"  {DOUBT}no column is left for {ours}: every row is of the one `all`",
+                    f"  {ours}: all",
+                ]
                 continue
             candidate = max(spare, key=lambda c: frame[c].n_unique())
             why = f"no column is called like a {ours}; '{candidate}' has the most different values"

@@ -42,8 +42,7 @@ def read_json_lines(
                 wanted = Wanted(dict.fromkeys(keys, pa.string()))
             _check_not_inside(path, looked_at[0], {place(name, keys).column for name in wanted.names})
             types = kinds(wanted.names, wanted.explode, keys)
-            types = {name: with_records(kind, [value.get(name) for value in looked_at])
-                     for name, kind in types.items()}  # fmt: skip
+            types = {name: with_records(kind, [value.get(name) for value in looked_at]) for name, kind in types.items()}
             # What lies inside of others may be of few events only; `rows.py` says what is in none.
             unseen = {name for name in (*wanted.names, *wanted.explode) if name in types} - set(keys)
             unseen -= wanted.optional

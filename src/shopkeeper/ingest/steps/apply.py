@@ -47,8 +47,10 @@ def stepped(blocks: Iterator[Block], steps: Sequence[Step], tools: Tools, group:
         at = frame[AT].to_numpy()
         places = np.array([s.at for s in spoiled], np.int64)
         lost = block.row_of(places) if spoiled else places
-        broken = [Reject(block.file, int(row), s.column, s.reason, s.value[:200])
-                  for row, s in zip(lost, spoiled, strict=True)]  # fmt: skip
+        broken = [
+            Reject(block.file, int(row), s.column, s.reason, s.value[:200])
+            for row, s in zip(lost, spoiled, strict=True)
+        ]
         yield Block(block.file, frame.drop(AT).to_arrow(), _of(block.row_of, at), [*block.broken, *broken])
 
 

@@ -31,12 +31,15 @@ def _listed(frame: pl.DataFrame, told: Split) -> Shaped:
     kind = pa.list_(pa.struct(dict.fromkeys(keys, pa.string())))
     found, bad = lists(texts(frame, told.column).to_arrow(), kind)
     cells = frame[told.column]
-    spoiled = [Spoiled(frame[AT][i], told.column, "not a list of JSON", str(cells[i]))
-               for i in np.flatnonzero(bad).tolist()]  # fmt: skip
+    spoiled = [
+        Spoiled(frame[AT][i], told.column, "not a list of JSON", str(cells[i])) for i in np.flatnonzero(bad).tolist()
+    ]
     made = frame.with_columns(pl.Series(LINE, pl.from_arrow(found))).filter(~pl.Series(bad))
     made = made.explode(LINE, empty_as_null=True)
-    values = [pl.col(LINE).struct.field(key).str.strip_chars().replace("", None).alias(column)
-              for column, key in told.columns.items()]  # fmt: skip
+    values = [
+        pl.col(LINE).struct.field(key).str.strip_chars().replace("", None).alias(column)
+        for column, key in told.columns.items()
+    ]
     return Shaped(made.with_columns(values).drop(LINE), spoiled)
 
 

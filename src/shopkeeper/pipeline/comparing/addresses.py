@@ -29,8 +29,10 @@ def addresses(manifest: Mapping[str, Any], uri: str = "", gone: Container[str] =
             ids.append(str(run["mlflow_run"]))
             experiments += [one] if (one := str(run["mlflow_experiment"])) not in experiments else []
     base = without_secrets(uri).rstrip("/") if uri.startswith(("http://", "https://")) else HERE
-    return {task: f"{base}/#/compare-runs?runs={_listed(ids)}&experiments={_listed(experiments)}"
-            for task, (ids, experiments) in found.items()}  # fmt: skip
+    return {
+        task: f"{base}/#/compare-runs?runs={_listed(ids)}&experiments={_listed(experiments)}"
+        for task, (ids, experiments) in found.items()
+    }
 
 
 def _listed(names: list[str]) -> str:

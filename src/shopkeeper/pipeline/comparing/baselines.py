@@ -153,8 +153,10 @@ def like_run(
     auto = like.metrics.get("auto") if auto is None else auto
     about |= {"auto": dict(auto)} if auto and any(auto.values()) else {}
     figures = {"validation": [headline_of(like)]}
-    found = {part: summarise(table, figures.get(part), resamples=e.resamples, confidence=e.confidence)
-             for part, table in tables.items()}  # fmt: skip
+    found = {
+        part: summarise(table, figures.get(part), resamples=e.resamples, confidence=e.confidence)
+        for part, table in tables.items()
+    }
     facts = {k: v for k, v in like.manifest.items() if k not in NOT_THEIRS}
     return write_run(
         folder,

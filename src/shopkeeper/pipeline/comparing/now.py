@@ -119,8 +119,9 @@ def _drift(then: Cohort, said: Said, prepared: Prepared, confidence: float) -> d
     if then.feature_names != now.feature_names or not len(then):
         return None
     moved = shifts(then.features, now.features, now.feature_names)
-    apart = told_apart(then.features, now.features, then.customer, now.customer, now.feature_names,
-                       confidence=confidence)  # fmt: skip
+    apart = told_apart(
+        then.features, now.features, then.customer, now.customer, now.feature_names, confidence=confidence
+    )
     cutoffs = np.unique(then.cutoff)
     return {
         "from": iso(int(cutoffs[0])), "to": iso(int(cutoffs[-1])), "rows": len(then), "now": len(now),

@@ -22,9 +22,11 @@ def write_plots(folder: Path, sections: Mapping[str, Mapping[str, Any]], boards:
         for task, section in sections.items() for name, run in section["runs"].items()
         for row in _history(run) if section["headline"] in row
     ))  # fmt: skip
-    _write(folder / RELIABILITY, ("task", "model", "predicted", "observed", "low", "high", "n"), (
-        (board.task, one.model, *point) for board in boards for one in board.reliability for point in one.points
-    ))  # fmt: skip
+    _write(
+        folder / RELIABILITY,
+        ("task", "model", "predicted", "observed", "low", "high", "n"),
+        ((board.task, one.model, *point) for board in boards for one in board.reliability for point in one.points),
+    )
     _write(folder / SLICES, ("task", "model", "slice", "value", "low", "high", "n"), (
         (board.task, name, f"{panel.name.replace('_', ' ')}: {row.value}", v.value, v.low, v.high, row.n)
         for board in boards for panel in board.slices for row in panel.rows for name, v in row.models.items()

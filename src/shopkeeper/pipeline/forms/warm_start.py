@@ -65,8 +65,9 @@ def check_start(cfg: Train, starts_warm: bool, split: Split | None = None) -> di
             f"that are still there, or leave init_from out"
         )
     if more is None:
-        log.warning("init_from=%s: whether its training saw what %s asks about cannot be told; "
-                    "the result says so", path, here)  # fmt: skip
+        log.warning(
+            "init_from=%s: whether its training saw what %s asks about cannot be told; the result says so", path, here
+        )
     split_there = str(run.metrics["split"])
     return {"run": context.relative(path), "split": split_there, "protocol": protocol, "checked": more is not None}
 

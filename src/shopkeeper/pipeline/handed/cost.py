@@ -92,8 +92,9 @@ def cost_of(run: RunFolder, exact: Bundle, smaller: Bundle) -> dict[str, Any]:
     split = form_of(run.about, run.told.dataset).asked_of(run, prepared)
     data = exact.manifest["data"]
     if not isinstance(split, Split) or (data["fingerprint"], data["target_hash"]) != (
-        prepared.fingerprint, split.target_hash("test"),
-    ):  # fmt: skip
+        prepared.fingerprint,
+        split.target_hash("test"),
+    ):
         raise UserError(
             f"{run.path} is not of the requests that {exact.path} was judged on; give the run it was made of"
         )

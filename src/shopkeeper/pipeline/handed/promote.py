@@ -158,8 +158,9 @@ def _compared(rows: Path, old_rows: Path, headline: str, gates: Gates) -> Iterat
 
 
 def _calibration(new: Path, old: Path, gates: Gates) -> Iterator[Found]:
-    mine, theirs = (((_manifest(one).get("metrics") or {}).get("test") or {}).get("ece", {}).get("value") for one in
-                    (new, old))  # fmt: skip
+    mine, theirs = (
+        ((_manifest(one).get("metrics") or {}).get("test") or {}).get("ece", {}).get("value") for one in (new, old)
+    )
     if mine is not None and theirs is not None:
         holds = mine <= theirs + gates.calibration
         said = f"calibration error {mine:.4f}, the champion's {theirs:.4f}"

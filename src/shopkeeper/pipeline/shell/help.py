@@ -66,7 +66,7 @@ EXAMPLES: Mapping[str, tuple[tuple[str, str], ...]] = {
         ("dataset=demo_shop at=2025-05-01", "as of that day"),
         ("dataset=demo_shop segmentation.clusters.most=5", "at most five groups of customers who are alike"),
     ),
-}  # fmt: skip
+}
 TRAINS = ("dataset", "split", "task", "model", "features", "loss", "trainer", "experiment", "seed", "init_from",
           "timeline", "evaluation", "tracking", "audit", "prepared_folder", "engine", "progress", "paths")  # fmt: skip
 # What a verb reads of conf/config.yaml.

@@ -61,8 +61,9 @@ def write_inputs(composed: Path = Path("data/composed"), out: Path = Path(unchan
     configs = {path.stem: _config(path) for path in sorted(composed.glob("*.yaml"))}
     if "stage-prepare" not in configs:
         raise UserError(f"{composed} holds no composed stages; run `python -m shopkeeper compose` first")
-    models = {today(str(c["model"]["target"])).rpartition(".")[0]
-              for name, c in configs.items() if name.startswith("train-")}  # fmt: skip
+    models = {
+        today(str(c["model"]["target"])).rpartition(".")[0] for name, c in configs.items() if name.startswith("train-")
+    }
     wanted = {"raw.json": _raw(configs["stage-prepare"], out / "raw.json")}
     of_campaigns, seen = _campaigns(configs.get("stage-evaluate") or {})
     wanted["campaigns.json"] = of_campaigns

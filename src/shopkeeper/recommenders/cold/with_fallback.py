@@ -80,8 +80,10 @@ class WithFallback:
             model = self.models[name]
             part = model.program(timed) if isinstance(model, Exportable) else None
             if part is None or part.scorer == GRAPH:
-                raise UserError(f"with_fallback: model.{name} is no program of arrays, as a bundle of two must be; "
-                                f"export it alone, or choose another")  # fmt: skip
+                raise UserError(
+                    f"with_fallback: model.{name} is no program of arrays, as a bundle of two must be; "
+                    f"export it alone, or choose another"
+                )
             parts.append(part)
         arrays = {"scorers": np.array([part.scorer for part in parts])}
         if (types := self._types()) is not None:

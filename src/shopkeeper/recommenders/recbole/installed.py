@@ -19,9 +19,11 @@ from shopkeeper.errors import UserError, nearest
 
 GENERAL, SEQUENTIAL, CONTEXT, KNOWLEDGE = "general", "sequential", "context", "knowledge"
 ROOMS = {
-    "general_recommender": GENERAL, "sequential_recommender": SEQUENTIAL, "context_aware_recommender": CONTEXT,
+    "general_recommender": GENERAL,
+    "sequential_recommender": SEQUENTIAL,
+    "context_aware_recommender": CONTEXT,
     "knowledge_aware_recommender": KNOWLEDGE,
-}  # fmt: skip
+}
 NEED_GRAPH = ("GRU4RecKG", "KSR")  # stand among the sequential ones
 # Settings of RecBole's own that every model reads, beside those of its YAML.
 SHARED = ("MAX_ITEM_LIST_LENGTH", "learner", "learning_rate", "train_batch_size", "eval_batch_size", "weight_decay",

@@ -117,9 +117,11 @@ class Process:
     def _failed(self, why: str, memory: bool = False) -> UserError:
         self.end()
         allowed = "" if self.memory_gib is None else f" ({self.memory_gib:.3g} GiB were allowed)"
-        way_out = "fewer items or a smaller model.parameters.train_batch_size, or model.memory_gib" if memory else (
-            "look at model.parameters, or take another model.name"
-        )  # fmt: skip
+        way_out = (
+            "fewer items or a smaller model.parameters.train_batch_size, or model.memory_gib"
+            if memory
+            else ("look at model.parameters, or take another model.name")
+        )
         return UserError(f"RecBole's {self.name} {'ran ' if memory else ''}{why}{allowed if memory else ''}; {way_out}")
 
     def _last_words(self) -> str:

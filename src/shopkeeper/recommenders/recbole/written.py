@@ -89,8 +89,10 @@ def item_fields(
         values = [v if known else None for v, known in zip(values, known_V[split.known], strict=True)]
         said = _levels(values) if not lists and _is_number(column.type) else values
         code: dict[Any, str] = {}
-        text = [[code.setdefault(p, str(len(code))) for p in (v if lists else [v]) if p is not None]
-                for v in (v or [] if lists else v for v in said)]  # fmt: skip
+        text = [
+            [code.setdefault(p, str(len(code))) for p in (v if lists else [v]) if p is not None]
+            for v in (v or [] if lists else v for v in said)
+        ]
         if code:
             clean = "".join(c if c.isascii() and c.isalnum() else "_" for c in name)
             fields[f"{clean}_{place}"] = ("token_seq" if lists else "token", [" ".join(parts) for parts in text])

@@ -64,9 +64,7 @@ class Questions:
         """Each with its newest events as a sequence of its own; those without any are left out."""
         length = np.minimum(self.end - self.start, max_length)
         some = np.flatnonzero(length > 0)
-        return Histories(
-            (self.end - length)[some], length[some], some, self.item, self.columns, self.instant[some]
-        )  # fmt: skip
+        return Histories((self.end - length)[some], length[some], some, self.item, self.columns, self.instant[some])
 
 
 @dataclass(frozen=True)

@@ -73,8 +73,10 @@ def _limits(m: Mapping[str, Any]) -> Iterator[str]:
     rules = m["history"]
     yield "Figures are of logged behaviour. What a shop earns by showing the answers, only a test with customers tells."
     if m["kind"] == "recommender":
-        yield (f"It lists {m['n_catalogue']:,} of the {m['n_items']:,} items that it can name; later ones "
-               f"are not known until it is trained again.")  # fmt: skip
+        yield (
+            f"It lists {m['n_catalogue']:,} of the {m['n_items']:,} items that it can name; later ones "
+            f"are not known until it is trained again."
+        )
         yield f"Without a history that it can read (`{m['preprocessing']['empty']}`) everybody gets the same list."
         seen = "left out" if m["filter_seen"] else "shown again where they are likely"
         yield f"Items of the history are {seen}, as it was judged; a request may ask for the other."
@@ -88,8 +90,10 @@ def _limits(m: Mapping[str, Any]) -> Iterator[str]:
     if rules["max_length"] is not None:
         yield f"It reads the newest {rules['max_length']} events of a history."
     if m["people"]:
-        yield (f"It holds what {m['people']:,} training customers did, without ids: personal data. Export it anew when "
-               f"one of them is erased.")  # fmt: skip
+        yield (
+            f"It holds what {m['people']:,} training customers did, without ids: personal data. Export it anew when "
+            f"one of them is erased."
+        )
     yield "Do not use it to decide about credit, prices for a person, health or employment: nothing of that was tested."
 
 

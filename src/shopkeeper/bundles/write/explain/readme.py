@@ -156,17 +156,23 @@ def _request(m: Mapping[str, Any]) -> Iterator[str]:
 def _rules(m: Mapping[str, Any], known: Any) -> Iterator[str]:
     p, rules = m["preprocessing"], m["history"]
     if m["kind"] == "table":
-        yield ("A cell's text is stripped; blank, or one of `table.missing` of `vocabulary.json`, it is not known. "
-               "Booleans are `true` and `false`.")  # fmt: skip
-        yield ("Features come as in `feature_names`: of `table.numbers` each number less what is taken off, "
-               "at least 0, NaN: not known; of `categories` 1 at its value, (others) or (unknown).")  # fmt: skip
+        yield (
+            "A cell's text is stripped; blank, or one of `table.missing` of `vocabulary.json`, it is not known. "
+            "Booleans are `true` and `false`."
+        )
+        yield (
+            "Features come as in `feature_names`: of `table.numbers` each number less what is taken off, "
+            "at least 0, NaN: not known; of `categories` 1 at its value, (others) or (unknown)."
+        )
         return
     if rules["needs_time"]:
         yield "Each event needs its time."
     yield f"Put events in order {p['order']}. Leave out those at or after `as_of`."
     yield f"An event without a type is a `{rules['usual_type']}`. Codes: {_codes(p['event_codes'])}."
-    yield ("Items are numbered by their place in `item_ids`, from 1. One that is not there is tried in another "
-           f"spelling (`preprocessing.ids`). Otherwise {p['unknown_items']}.")  # fmt: skip
+    yield (
+        "Items are numbered by their place in `item_ids`, from 1. One that is not there is tried in another "
+        f"spelling (`preprocessing.ids`). Otherwise {p['unknown_items']}."
+    )
     if m["kind"] == "recommender":
         if known is not None:
             yield "Items whose `known` is 0 are not read, but count as seen."

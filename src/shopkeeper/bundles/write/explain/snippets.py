@@ -163,7 +163,9 @@ def snippet(manifest: Mapping[str, Any], reads: Mapping[str, Any], all_known: bo
     scored = DRAWN.format(others=more) if graph else SUMMED.format(scores=SCORES[scorer])
     return head + LISTS.format(
         known="" if all_known else ' and words["known"][e[1] - 1]',
-        types="" if rules["event_types"] is None else
-        ' and e[2] in {told["event_codes"][name] for name in rules["event_types"]}',
-        newest=newest, scored=scored,
-    )  # fmt: skip
+        types=""
+        if rules["event_types"] is None
+        else ' and e[2] in {told["event_codes"][name] for name in rules["event_types"]}',
+        newest=newest,
+        scored=scored,
+    )
