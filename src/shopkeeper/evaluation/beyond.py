@@ -86,9 +86,8 @@ class Shop:
             bought = Flat(offsets, requests.events.item[rows])
             again = self._among(targets, hits, np.sort(self._keys(bought)))
         found: dict[str, np.ndarray] = {}
-        if (
-            requests.events.order is not None and requests.barred is None and requests.candidates is None
-        ):  # whole orders
+        whole_orders = requests.barred is None and requests.candidates is None
+        if whole_orders and requests.events.order is not None:
             found["basket_size"] = commerce.basket_size(targets.offsets, requests.events.order[targets.row])
         if not self.filter_seen:
             found["bought_before"] = hits.per_request(hits.request, again.astype(np.float64)) / hits.n_relevant

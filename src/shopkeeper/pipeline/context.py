@@ -121,10 +121,7 @@ def customer_spec(config: Data) -> CustomerSpec:
     A `UserError` where neither says any, and where nobody can come back: each session is a customer of its own.
     """
     task = config.task
-    columns = config.dataset.plain.get("columns") or {}
-    if columns.get("user_id") == columns.get("session_id") is not None and not _of_sessions(
-        find_task({"name": task.name, **task.plain}, named_targets())
-    ):
+    if _nobody_returns(config) and not _of_sessions(find_task({"name": task.name, **task.plain}, named_targets())):
         would = " or ".join(f"task={name}" for name in own_tasks() if _of_sessions(find_task({"name": name})))
         raise UserError(
             f"in dataset={config.dataset.name} each session is a customer of its own (columns.user_id is "
@@ -141,6 +138,12 @@ def customer_spec(config: Data) -> CustomerSpec:
             f"(from Python: task={{'name': '{task.name}', 'windows': {{'horizon_days': …, 'active_days': …}}}})"
         )
     return CustomerSpec.from_config({"zone": config.dataset.zone, **settings})
+
+
+def _nobody_returns(config: Data) -> bool:
+    """Whether each session is a customer of its own: a column holds the ids of both."""
+    columns = config.dataset.plain.get("columns") or {}
+    return columns.get("session_id") is not None and columns.get("user_id") == columns["session_id"]
 
 
 def _of_sessions(task: Task) -> bool:

@@ -80,9 +80,7 @@ class SplitSpec:
     test_share: float | None = None
     fold_in: float = 0.8  # share of a held-out user's events that is known
     seed: int = 0
-    asks: str = (
-        "next"  # what comes next | on a product's page | on a category's | cart: the rest of an order | checkout
-    )
+    asks: str = "next"  # or product, category: on such a page; cart: the rest of an order; checkout
     zone: str = "UTC"  # the shop's: days are its days, from midnight to midnight. Part of the hash where it is another
 
     RULES: ClassVar[dict[str, Rule]] = {

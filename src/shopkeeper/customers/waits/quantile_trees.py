@@ -41,10 +41,7 @@ class QuantileTrees:
         min_positives: waits that end in their window, below which every score is blank.
     """
 
-    about = About(
-        answers=DAYS,
-        needs=("features",),
-    )
+    about = About(answers=DAYS, needs=("features",))
 
     def __init__(
         self,
