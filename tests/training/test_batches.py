@@ -74,7 +74,7 @@ def test_the_next_item_is_learned_at_every_position_and_held_out_events_never(tm
     view = view_of(tmp_path / "p", [[1, 2, 3, 4, 5], [5, 4, 3, 2]])
     # The last two events are validation and test.
     assert table(view, [0, 1]) == [([5], [0], [4]), ([1, 2], [1, 0], [2, 3])]
-    assert view.n_positions == 3
+    assert view.length_U.sum() == 3
 
 
 def test_long_histories_are_cut_at_their_old_end(tmp_path: Path):

@@ -9,7 +9,6 @@ from __future__ import annotations
 import unicodedata
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -113,11 +112,6 @@ class Overlap:
     case: int  # not found, but found without regard to letter case
     example: tuple[str, str] | None = None  # one such pair: (here, there)
 
-    @property
-    def spelling(self) -> int:
-        """Ids that are found only up to leading zeros or letter case."""
-        return self.zeros + self.case
-
 
 def overlap(ids: pa.Array, others: pa.Array) -> Overlap:
     """How many different `ids` (texts or numbers) are among `others`, and how many would be but for their spelling.
@@ -147,9 +141,6 @@ class Doubts:
     case: int = 0  # … but for letter case
     exponents: int = 0  # `4.00840E+12`: digits are lost
     rewritten: tuple[tuple[str, int], ...] = ()  # how tools wrote ids over, in words, with how many look so
-    zeros_example: tuple[str, str] | None = None
-    case_example: tuple[str, str] | None = None
-    exponent_example: str | None = None
 
 
 def doubts(ids: pa.Array) -> Doubts:
@@ -157,40 +148,31 @@ def doubts(ids: pa.Array) -> Doubts:
 
     Only ids that could be meant are compared with all: those with leading zeros, and those with capital letters.
     """
-    found: dict[str, Any] = {}
     data = _bytes(ids)
-    if b"0" in data:
-        found |= _pairs("zeros", ids, r"^0+[0-9]", _without_zeros)
-    if data != data.lower():
-        found |= _pairs("case", ids, r"[A-Z]", pc.utf8_lower)
     some = [(words, pattern) for words, pattern, marks in REWRITTEN if any(mark in data for mark in marks)]
-    found["rewritten"] = tuple((words, n) for words, pattern in some if (n := _count(ids, pattern)))
-    if b"+" in data or b"." in data:
-        lost = ids.filter(pc.match_substring_regex(ids, pattern=EXPONENT))
-        found |= {"exponents": len(lost), "exponent_example": lost[0].as_py()} if len(lost) else {}
-    return Doubts(**found)
+    return Doubts(
+        zeros=_twins(ids, r"^0+[0-9]", _without_zeros) if b"0" in data else 0,
+        case=_twins(ids, r"[A-Z]", pc.utf8_lower) if data != data.lower() else 0,
+        exponents=_count(ids, EXPONENT) if b"+" in data or b"." in data else 0,
+        rewritten=tuple((words, n) for words, pattern in some if (n := _count(ids, pattern))),
+    )
 
 
 def _count(ids: pa.Array, pattern: str) -> int:
     return int(pc.sum(pc.match_substring_regex(ids, pattern=pattern)).as_py() or 0)
 
 
-def _pairs(name: str, ids: pa.Array, pattern: str, change: Callable[[pa.Array], pa.Array]) -> dict[str, Any]:
+def _twins(ids: pa.Array, pattern: str, change: Callable[[pa.Array], pa.Array]) -> int:
+    """How many of the ids that match are, once changed, another id, or the same as an earlier one that was changed."""
     some = ids.filter(pc.match_substring_regex(ids, pattern=pattern))
     if not len(some):
-        return {}
+        return 0
     changed = change(some)
-    other = pc.index_in(changed, value_set=ids)  # the plain spelling is there itself
+    plain = pc.is_in(changed, value_set=ids).to_numpy(zero_copy_only=False)  # the plain spelling is there itself
     shared = changed.dictionary_encode().indices.to_numpy()  # two that are spellings of one another: `AB`, `Ab`
-    plain = other.is_valid().to_numpy(zero_copy_only=False)
     first = np.full(len(some), -1)
     first[shared[::-1]] = np.arange(len(some))[::-1]
-    doubtful = np.flatnonzero(plain | (first[shared] < np.arange(len(some))))
-    if not len(doubtful):
-        return {}
-    at = int(doubtful[0])
-    twin = changed[at] if plain[at] else some[int(first[shared[at]])]
-    return {name: len(doubtful), f"{name}_example": (some[at].as_py(), twin.as_py())}
+    return int(np.count_nonzero(plain | (first[shared] < np.arange(len(some)))))
 
 
 def placeholders(ids: pa.Array) -> np.ndarray:

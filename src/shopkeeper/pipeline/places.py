@@ -42,7 +42,6 @@ MAY_CHANGE = (
     "resident",
     "profiler",
 )
-ID = r"-[0-9a-f]{8}"  # as .dvcignore has it: DVC looks at runs with a name of their own alone
 
 
 def run_folder(cfg: Train) -> Path:

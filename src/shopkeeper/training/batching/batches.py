@@ -67,11 +67,6 @@ class TrainingView:
         return self.length_U
 
     @property
-    def n_positions(self) -> int:
-        """Target positions of one epoch."""
-        return int(self.length_U.sum())
-
-    @property
     def bytes(self) -> int:
         """Size of the flat arrays."""
         parts = [value for name, value in vars(self).items() if name.endswith(("_M", "_T")) and value is not None]
