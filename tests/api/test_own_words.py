@@ -228,5 +228,5 @@ def test_lines_of_one_day_without_a_number_of_their_order_are_told_in_words_of_a
         whole = sk.Dataset.from_pandas(together, user="who", item="what", time="day", order="order", name="whole")
         assert whole.n_events == 120
     (said,) = [r.getMessage() for r in caplog.records if "numbers orders" in r.getMessage()]
-    assert said.startswith("torn: 67% of the lines share customer and instant with the line before")
+    assert said.startswith("torn: 67% of the purchases share customer and instant with the one before")
     assert said.endswith("order= names the column that does; customer and time as one text make an order of them")

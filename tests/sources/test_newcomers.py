@@ -127,7 +127,7 @@ def test_lines_of_one_instant_without_a_number_of_their_order_are_told_with_a_wa
 
     assert not told()
     (said,) = told("~dataset.columns.order_id")
-    assert said.startswith("till: 67% of the lines share customer and instant with the line before")
+    assert said.startswith("till: 67% of the purchases share customer and instant with the one before")
     assert said.endswith("columns: {order_id: [customer, date]} makes an order of them")
 
 

@@ -184,13 +184,14 @@ def _spread(a: Arranged, number: np.ndarray, n: int) -> int:
 
 
 def _sent_again(a: Arranged) -> int:
-    """How many order lines equal an earlier one of their order in item, event type, quantity and price.
+    """How many lines of purchases and returns equal an earlier one of their order in item, kind, quantity and price.
 
     By a 64-bit sum of products instead of a sort by five keys: a count to be told, not a filter.
     """
     if "order" not in a.columns:
         return 0
-    rows = np.flatnonzero(a.columns["order"] > 0)
+    kind = a.columns["event_type"]  # looks at one thing on one day are no lines, though an order of the day holds them
+    rows = np.flatnonzero((a.columns["order"] > 0) & np.isin(kind, [EVENT_CODE["purchase"], EVENT_CODE["return"]]))
     key = np.zeros(len(rows), np.uint64)
     for name in ("order", "item", "event_type", "quantity", "price"):
         if name in a.columns:
@@ -200,6 +201,15 @@ def _sent_again(a: Arranged) -> int:
             key ^= key >> np.uint64(29)
     key.sort()
     return int((key[1:] == key[:-1]).sum())
+
+
+def _bought_together(a: Arranged) -> float:
+    """The share of purchases that share their instant with the user's purchase before; 0 where orders have numbers."""
+    rows = np.flatnonzero(a.columns["event_type"] == EVENT_CODE["purchase"])
+    if "order" in a.columns or not len(rows):
+        return 0.0
+    time, user = a.columns["timestamp"][rows], a.user[rows]
+    return float(((time[1:] == time[:-1]) & (user[1:] == user[:-1])).sum() / len(rows))
 
 
 def _currencies(a: Arranged, extra: Mapping[str, str]) -> dict[str, int]:
@@ -245,7 +255,7 @@ def _counts(a: Arranged, returns: np.ndarray | None, zone: str) -> dict[str, Any
         ties = int((same & inside[1:]).sum())
         out["time_span"] = {"first": int(times.min()), "last": int(times.max()), "unit": "microseconds UTC"}
         out["observation"] = observe(times, zone)
-        out["ties"] = {"rows": ties, "share": ties / len(times)}
+        out["ties"] = {"rows": ties, "share": ties / len(times), "of_purchases": _bought_together(a)}
     if returns is not None:
         linked = int((returns >= 0).sum())
         out["returns"] = {"linked": linked, "without_purchase": int(out["event_types"].get("return", 0)) - linked}

@@ -163,10 +163,11 @@ PREPARED = Folder(
             ties?            object          events that share their instant with the user's event before
             ties.rows        int             how many
             ties.share       number          of all events
+            ties.of_purchases?  number       share of purchases at the instant of the one before; 0 with order numbers
             returns?         object          what became of returns
             returns.linked   int             undo a purchase of the log
             returns.without_purchase  int    undo none that is there
-            sent_again       int             lines that repeat a line of their order
+            sent_again       int             purchases and returns that repeat a line of their order
             currencies       object          rows with a price by currency, where `extra` has one
             id_doubts        list            sentences about ids that may be spelled in two ways
             filters          list            each filter with what it left

@@ -10,6 +10,7 @@ from typing import NamedTuple
 
 import polars as pl
 
+from shopkeeper.ingest.guesses.habits import kind_of
 from shopkeeper.ingest.guesses.headings import NAMES
 from shopkeeper.ingest.guesses.numbers import row_numbers
 from shopkeeper.ingest.guesses.scalars import DOUBT, quoted
@@ -62,14 +63,17 @@ def person_lines(frame: pl.DataFrame, columns: Mapping[str, str], spare: Sequenc
 def basket_line(
     frame: pl.DataFrame, columns: Mapping[str, str], joined: Mapping[str, tuple[str, str]], person: Person | None
 ) -> str | None:
-    """The line `order_id` of a log of purchases in which nothing numbers orders and lines share customer and instant.
+    """The line `order_id` of a log in which nothing numbers orders and purchases share customer and instant.
 
     Else each line would be a step of its own: of a day's twenty the first in the file is asked for, and right alone.
     """
     there = set(columns)
-    if {"order_id", "event_type", "session_id"} & there or not {"user_id", "item_id", "timestamp"} <= there:
+    if {"order_id", "session_id"} & there or not {"user_id", "item_id", "timestamp"} <= there:
         return None
-    if not {"price", "quantity"} & there:  # looks or ratings, for all that is known
+    if "event_type" in there:
+        kinds = frame[columns["event_type"]].cast(pl.String)
+        frame = frame.filter(kinds.is_in([k for k in kinds.drop_nulls().unique() if kind_of(k) == "purchase"]))
+    elif not {"price", "quantity"} & there:  # looks or ratings, for all that is known
         return None
     who, when = frame[columns["user_id"]], frame[columns["timestamp"]].cast(pl.String)
     pairs = pl.DataFrame({"who": who.cast(pl.String), "when": when}).filter(~_blank(who)).drop_nulls()
