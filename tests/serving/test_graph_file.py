@@ -10,6 +10,7 @@ import pytest
 from onnx import TensorProto, helper, numpy_helper
 
 from shopkeeper.bundles.answer import graph
+from shopkeeper.bundles.answer.graph import together
 from shopkeeper.bundles.answer.numbering import different
 from shopkeeper.errors import UserError
 
@@ -91,3 +92,16 @@ def test_tables_are_laid_out_anew_for_products_unless_that_were_a_second_copy_of
     assert as_they_are() == "0"
     monkeypatch.setattr(graph, "LARGE_TABLE", TABLE.nbytes)
     assert (as_they_are(), as_they_are(packed=True)) == ("1", "0")
+
+
+@pytest.mark.parametrize(("lengths", "spare", "parts"), [
+    ([], 0, []), ([0], 0, [(0, 1)]), ([0, 0, 3, 16], 0, [(0, 4)]),  # short ones are padded in any case
+    ([3, 20, 30, 50], 0, [(0, 1), (1, 3), (3, 4)]),  # at most twice as long as the first
+    ([3, 20, 30, 50], 96, [(0, 3), (3, 4)]), ([3, 20, 30, 50], 97, [(0, 4)]),  # 17 + 2 * 10 + 3 * 20
+    ([5] * 7 + [50], 97, [(0, 7), (7, 8)]),  # many short ones are not padded for one long one
+    ([9] * 10, 0, [(0, 8), (8, 10)]), ([20_000] * 5, 0, [(0, 3), (3, 5)]),  # so many in one call, and so many events
+])  # fmt: skip
+def test_a_short_history_stands_beside_long_ones_where_a_call_costs_more_than_its_padding(
+    lengths: list[int], spare: int, parts: list[tuple[int, int]]
+):
+    assert [*together(lengths, 8, spare)] == parts

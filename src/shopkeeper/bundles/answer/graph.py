@@ -26,6 +26,7 @@ IN_MODEL, IN_GRAPH = 7, 5  # onnx.proto: where a model has its graph, and a grap
 DIMS, TYPE, NAME, RAW, ELSEWHERE, WHERE = 1, 2, 8, 9, 13, 14  # of a table
 KINDS = {1: "<f4", 2: "u1", 3: "i1", 10: "<f2"}
 EVENTS_AT_ONCE = 65_536  # requests x length of the longest history in one call
+SHORT = 16  # events; histories of at most so many are padded to one length in any case
 
 
 def others(
@@ -70,6 +71,23 @@ def padded(lists: Sequence[Sequence[float] | np.ndarray], dtype: type = np.int64
     for b, values in enumerate(lists):
         table[b, width - len(values) :] = values
     return table
+
+
+def together(lengths: Sequence[int], most: int, spare: int) -> Iterator[tuple[int, int]]:
+    """Which histories, by ascending length, are answered in one call: begin and end of each part.
+
+    A part goes on while its histories are at most twice as long as its first, and further as long as padding all of
+    them takes no more than `spare` positions: what a call costs by itself. `most`: histories in one call.
+    """
+    begin, padding = 0, 0
+    for n, length in enumerate(lengths):
+        padding += (n - begin) * (length - lengths[n - 1]) if n else 0
+        alike = length <= max(SHORT, 2 * lengths[begin]) or padding <= spare
+        if n > begin and not (alike and n - begin < min(most, EVENTS_AT_ONCE // max(length, 1))):
+            yield begin, n
+            begin, padding = n, 0
+    if lengths:
+        yield begin, len(lengths)
 
 
 def open_session(path: Path, graph: bytes, threads: int, packed: bool = False) -> Any:

@@ -17,7 +17,7 @@ import numpy as np
 from shopkeeper.bundles.answer.alone import Alone, alone
 from shopkeeper.bundles.answer.answers import Answer
 from shopkeeper.bundles.answer.events import Ids, Row, types_of
-from shopkeeper.bundles.answer.graph import CLOSED, EVENTS_AT_ONCE, OTHERS, open_session, others, padded
+from shopkeeper.bundles.answer.graph import CLOSED, OTHERS, open_session, others, padded, together
 from shopkeeper.bundles.answer.histories import Histories, Table, Vocabulary
 from shopkeeper.bundles.answer.integrity import AGAIN, read_arrays
 from shopkeeper.bundles.answer.nearest import VECTOR, Nearest
@@ -40,7 +40,9 @@ PACKED = ("int8", "two_steps")  # variants that multiply in whole numbers
 Hidden = list[int] | np.ndarray  # internal ids that one request may not be shown
 Part = list[tuple[Sequence[Row], list[int]]]  # requests that are answered in one call
 REQUESTS_AT_ONCE = 64  # in one call of the graph: more would be padded to the longest of all
-SHORT = 16  # events; longer histories stand in one call with those of at most twice as many
+# Items whose scores cost as much as a position of a history: in a call of few requests what takes the time is to read
+# the vectors of all items (.6 ms of 50,000; a position of two blocks takes 5 µs).
+ITEMS_A_POSITION = 400
 SCORES_AT_ONCE = 4_000_000  # requests x items in one call of the graph: bounds its memory
 
 
@@ -115,6 +117,11 @@ class ItemModel:
     def alone(self) -> Alone | None:
         """How it answers one history of ids, where that needs no more."""
         return alone(self)
+
+    @cached_property
+    def _spare(self) -> int:
+        """Positions of histories that a call of the graph costs by itself; without all items in it next to none."""
+        return 0 if self.session is None or self.nearest is not None else len(self.known) // ITEMS_A_POSITION
 
     @cached_property
     def _nothing(self) -> str:
@@ -198,14 +205,10 @@ class ItemModel:
                 return items_BK[:, :k], scores_BK[:, :k]
         length = np.array([len(one.items) for one in parsed], np.int64)
         order = np.argsort(length, kind="stable")  # histories of about one length together: less padding
-        longest = max(1, int(length.max(initial=0)))
         items, scores = np.zeros((len(parsed), k), np.int64), np.full((len(parsed), k), -np.inf, np.float32)
-        ordered, first = length[order], 0
-        while first < len(parsed):
-            about = min(longest, max(SHORT, 2 * int(ordered[first])))
-            step = max(1, min(REQUESTS_AT_ONCE, SCORES_AT_ONCE // len(self.known), EVENTS_AT_ONCE // about))
-            end = min(first + step, int(np.searchsorted(ordered, about, side="right")))
-            part, first = order[first:end], end
+        most = max(1, min(REQUESTS_AT_ONCE, SCORES_AT_ONCE // len(self.known)))
+        for begin, end in together(length[order].tolist(), most, self._spare):
+            part = order[begin:end]
             when = None if instant is None else instant[part]
             read = [(parsed[n].rows, parsed[n].items) for n in part.tolist()]
             pages = None if page is None else [page[n] for n in part.tolist()]
