@@ -11,6 +11,7 @@ export PIP_DISABLE_PIP_VERSION_CHECK := 1
 # Two processes with a thread each: threads of two processes that wait for one another on two cores cost time.
 # Files come in the order of tests/conftest.py; pytest-xdist would begin those of one long test last.
 PYTEST := OMP_NUM_THREADS=$${OMP_NUM_THREADS:-1} python -m pytest -n 2 --dist loadfile --no-loadscope-reorder
+# A few tests are taken from the files that hold their mark: looking through all tests takes each process half a minute.
 
 .PHONY: help setup demo ui test test-quick test-real test-slow test-all format claims clean recbole kernels javascript docs axe
 
@@ -42,10 +43,10 @@ test-quick:
 	$(PYTEST)
 
 test-real: setup ## what needs the real data in SHOPKEEPER_RAW
-	$(PYTEST) -m real
+	$(PYTEST) -m real $$(grep -rlw --include='*.py' 'mark.real' tests | sort)
 
 test-slow: setup ## what takes longer than a minute, such as a training that is killed twenty times
-	$(PYTEST) -m slow
+	$(PYTEST) -m slow $$(grep -rlw --include='*.py' 'mark.slow' tests | sort)
 
 test-all: setup ## everything, the slow tests too
 	python -m pytest -m "not none"
