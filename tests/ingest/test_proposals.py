@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from datetime import datetime, timedelta
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import yaml
@@ -190,6 +191,18 @@ def test_what_was_bought_in_one_day_is_an_order_in_a_log_of_several_kinds_too(tm
     assert without_orders(p) == pytest.approx(2 / 3)  # views in between or not
     looks = "\n".join([f"{header},action", *(row.replace("buy", "view") for row in rows)]) + "\n"
     assert "order_id" not in guess(tmp_path / "looks.csv", looks)[0]["columns"]
+
+
+def test_lines_without_an_order_are_told_from_a_tenth_on_where_no_number_tells_them_apart():
+    def share(of: float = 0.1, order: object = None, items: int = 2) -> float:
+        manifest = {"ties": {"of_purchases": of}}
+        events = SimpleNamespace(order=order)
+        return without_orders(SimpleNamespace(manifest=manifest, events=events, n_items=items))  # type: ignore[arg-type]
+
+    assert share() == 0.1
+    assert share(of=0.099) == 0
+    assert share(order=[1, 1, 2]) == 0
+    assert share(items=1) == 0  # nothing to be asked for
 
 
 def test_a_blank_says_nothing_of_an_item(tmp_path: Path):
