@@ -18,7 +18,7 @@ import numpy as np
 from shopkeeper.bundles.answer.answers import Answer
 from shopkeeper.bundles.answer.histories import Histories
 from shopkeeper.bundles.answer.integrity import AGAIN, read_arrays
-from shopkeeper.bundles.answer.items import Hidden, ItemModel
+from shopkeeper.bundles.answer.items import Hidden, ItemModel, Parsed
 from shopkeeper.data.requests import Requests
 from shopkeeper.errors import UserError, nearest
 from shopkeeper.programs.ranking import LIST_SCORERS, below, reads_page
@@ -109,45 +109,22 @@ class Places:
         if place.asks == "product":  # the item whose page it is, the history's last one
             pages = [one.every[-1:] if not (basket and basket[n]) else [] for n, one in enumerate(parsed)]
             left_out = [a + b for a, b in zip(left_out, pages, strict=True)]
-        hidden: list[Hidden] = [*left_out]
-        closed: np.ndarray | None = None
-        page: list[np.ndarray] | None = None
-        if category is not None:
-            numbers = self._numbers(category, len(parsed))
-            alike = numbers[0] if len({*numbers}) == 1 and all(one.items for one in parsed) else None
-            if alike is not None and self.catalogue is not None and model.closes:  # the list of nobody stays as it is
-                closed = self._only(alike, self.catalogue)
-            if closed is None or place.fallback:
-                elsewhere = [None if number is None else self._not_of(number) for number in numbers]
-                hidden = [
-                    a if b is None else b if not a else np.append(b, np.array(a, np.int64))
-                    for a, b in zip(left_out, elsewhere, strict=True)
-                ]
-            answering = [model, *(other for _, other, _ in place.fallback)]
-            if any(reads_page(str(one.manifest["scorer"]), one.arrays) for one in answering):
-                every = np.arange(1, len(self.category_V))
-                page = [every if number is None else every[self.category_V[1:] == number] for number in numbers]
+        look = _Look([*left_out]) if category is None else self._look(place, category, parsed, left_out)
         instant = asked.instant
         requests = Requests.from_histories([one.every for one in parsed], instant=_listed(instant))
         if any(isinstance(step, Pin) for step in steps):  # which puts in what no candidate may be
-            requests = replace(requests, barred=_flat(left_out))
-            if category is not None:
-                of_all = range(1, len(self.category_V))
-                open_to = [
-                    of_all if number is None else np.flatnonzero(self.category_V == number) for number in numbers
-                ]
-                requests = replace(requests, candidates=_flat(open_to))
+            requests = replace(requests, barred=_flat(left_out), candidates=self._open_to(look))
         n = min(max(k, place.candidates), int(model.manifest["n_catalogue"]))
 
         def listed(rows: np.ndarray, one: ItemModel, changes: list[Step]) -> np.ndarray:
             counted = seen if one is model else Counter[str]()  # what a history holds is counted once
             own = [parsed[b] if one is model else one.read(asked.rows[b], counted) for b in rows]
             when = None if instant is None else instant[rows]
-            if one is model and closed is not None:
-                best = one.best(own, when, [left_out[b] for b in rows], n, counted, closed)
+            if one is model and look.closed is not None:
+                best = one.best(own, when, [left_out[b] for b in rows], n, counted, look.closed)
             else:
-                pages = None if page is None else [page[b] for b in rows]
-                best = one.best(own, when, [hidden[b] for b in rows], n, counted, page=pages)
+                pages = None if look.page is None else [look.page[b] for b in rows]
+                best = one.best(own, when, [look.hidden[b] for b in rows], n, counted, page=pages)
             question = Asked(requests.take(rows), self.facts, k)
             found = in_order(Lists.of(best[0].astype(np.int32), best[1]), changes, question)
             return np.pad(found, ((0, 0), (0, k - found.shape[1])))
@@ -166,6 +143,38 @@ class Places:
             one._replace(fallback={called: int(n[b]) for called, n in given.items() if n[b]})
             for b, one in enumerate(found)
         ]
+
+    def _look(
+        self, place: Place, category: Sequence[str | None], parsed: Sequence[Parsed], left_out: Sequence[list[int]]
+    ) -> _Look:
+        """What the category of each request shows: by a graph's own list of it, or by what is not of it."""
+        model, _ = place.first
+        numbers = self._numbers(category, len(parsed))
+        closed: np.ndarray | None = None
+        alike = numbers[0] if len({*numbers}) == 1 and all(one.items for one in parsed) else None
+        if alike is not None and self.catalogue is not None and model.closes:  # the list of nobody stays as it is
+            closed = self._only(alike, self.catalogue)
+        hidden: list[Hidden] = [*left_out]
+        if closed is None or place.fallback:
+            elsewhere = [None if number is None else self._not_of(number) for number in numbers]
+            hidden = [
+                a if b is None else b if not a else np.append(b, np.array(a, np.int64))
+                for a, b in zip(left_out, elsewhere, strict=True)
+            ]
+        page: list[np.ndarray] | None = None
+        answering = [model, *(other for _, other, _ in place.fallback)]
+        if any(reads_page(str(one.manifest["scorer"]), one.arrays) for one in answering):
+            page = [self._of(number) for number in numbers]
+        return _Look(hidden, closed, page, numbers)
+
+    def _open_to(self, look: _Look) -> tuple[np.ndarray, np.ndarray] | None:
+        """The items that each request may be shown by its category, as `Requests` has candidates; None: all."""
+        return None if look.numbers is None else _flat([self._of(number) for number in look.numbers])
+
+    def _of(self, number: int | None) -> np.ndarray:
+        """Items of a category, ascending; None: all."""
+        every = np.arange(1, len(self.category_V))
+        return every if number is None else every[self.category_V[1:] == number]
 
     def _numbers(self, category: Sequence[str | None], n: int) -> list[int | None]:
         """Each request's category, of n requests; None where it names none."""
@@ -195,6 +204,16 @@ class Places:
         if (len(self.elsewhere) + 1) * self.category_V.nbytes <= KEPT:
             self.elsewhere[category] = found
         return found
+
+
+@dataclass(frozen=True)
+class _Look:
+    """What requests at a place may be shown; all but `hidden` only where a category is told."""
+
+    hidden: list[Hidden]  # by request
+    closed: np.ndarray | None = None  # float32 (V,): `graph.CLOSED`, where one graph answers all within one category
+    page: list[np.ndarray] | None = None  # items of each request's category, where a model reads them
+    numbers: list[int | None] | None = None  # each request's category; None: it names none
 
 
 def _listed(instant: np.ndarray | None) -> list[int] | None:
