@@ -312,17 +312,13 @@ def _consent(p: Prepared, split: Split, parts: dict[str, tuple[Requests, Targets
     cutoffs = split.timeline.get("cutoffs")
     at = cutoffs["validation"]["us"] if cutoffs else LATEST
     trained = np.flatnonzero(split.train_end > p.offsets[:-1]) + 1
-    found = [
-        f"user {user} is trained on without consent at the cutoff"
-        for user in trained.tolist()
-        if not agrees_at(user, at)
-    ][:1]
+    without = [user for user in trained.tolist() if not agrees_at(user, at)]
+    found = [f"user {user} is trained on without consent at the cutoff" for user in without[:1]]
     for name, (requests, _) in parts.items():
         instants = requests.instant if cutoffs and requests.instant is not None else np.full(len(requests), LATEST)
         pairs = zip(_users(requests).tolist(), instants.tolist(), strict=True)
-        found += [f"{name}: user {user} is asked about without consent" for user, t in pairs if not agrees_at(user, t)][
-            :1
-        ]
+        without = [user for user, t in pairs if not agrees_at(user, t)]
+        found += [f"{name}: user {user} is asked about without consent" for user in without[:1]]
     return found
 
 
@@ -342,9 +338,8 @@ def _after_others(p: Prepared, training: np.ndarray, test: Requests) -> dict[str
     second = test.instant[order[1]] if len(order) > 1 else np.iinfo(np.int64).max
     late = p.events.timestamp > first
     late &= training
-    mine = slice(
-        *p.offsets[test.user[order[0]] - 1 :][:2]
-    )  # rows of whom the first instant is: the second counts there
+    whose = test.user[order[0]]  # the first instant is theirs: the second counts for their rows
+    mine = slice(p.offsets[whose - 1], p.offsets[whose])
     own = p.events.timestamp[mine][training[mine]]
     after = int(late.sum()) - int((own > first).sum()) + int((own > second).sum())
     return {"events": after, "share": after / max(1, int(training.sum())), "earliest_test_instant": iso(first)}

@@ -154,8 +154,9 @@ def customer_windows(spec: CustomerSpec, first: int, last: int) -> CustomerWindo
             the midnight before it, and the test window ends there.
 
     Raises:
-        UserError: the horizon exceeds the distance between calibration and test (labels of the one would be
-            seen by the other), a window reaches beyond the log, or not one training cutoff fits.
+        UserError: the horizon exceeds the distance between calibration and test (labels of the one would be seen by
+            the other), a window reaches beyond the log, `observed_until` lies outside of it, or fewer training cutoffs
+            fit than `n_train` asks for, or none.
     """
     horizon, gap = round(spec.horizon_days * DAY), round(spec.gap_days * DAY)
     if horizon <= 0 or gap < 0:
@@ -163,15 +164,7 @@ def customer_windows(spec: CustomerSpec, first: int, last: int) -> CustomerWindo
             f"horizon_days must be above 0 and gap_days not below 0 (got {spec.horizon_days}, {spec.gap_days})"
         )
     active = None if spec.active_days is None else round(spec.active_days * DAY)
-    needed = round((spec.min_history_days or 0) * DAY) if spec.min_history_days is not None else (active or 0)
-    observed_until = floor_day(last, spec.zone)
-    if spec.observed_until is not None:
-        observed_until = instant(spec.observed_until, "observed_until", spec.zone)
-        if not first < observed_until <= add_days(floor_day(last, spec.zone), 1, spec.zone):
-            raise UserError(
-                f"observed_until={iso(observed_until)} lies outside of the log, which runs from {iso(first)} to "
-                f"{iso(last)}; choose an instant in it"
-            )
+    observed_until = _observed_until(spec, first, last)
     if spec.observed_from is not None:
         first = max(first, instant(spec.observed_from, "observed_from", spec.zone))
     step = horizon + gap
@@ -188,24 +181,42 @@ def customer_windows(spec: CustomerSpec, first: int, last: int) -> CustomerWindo
             f"{(test - calibration) / DAY:g} days between calibration ({iso(calibration)}) and test ({iso(test)}): "
             f"the test period would be seen; shorten horizon_days or move calibration back"
         )
-    earliest = max(first + needed, first + 1)
     apart = step if spec.step_days is None else round(spec.step_days * DAY)
-    newest = calibration - step
+    train = _training_cutoffs(spec, first, last, calibration, apart)
+    rolling = train + [calibration - k * apart for k in range((step - 1) // apart, -1, -1)]
+    return CustomerWindows(train, rolling, calibration, test, horizon, active, gap, observed_until)
+
+
+def _observed_until(spec: CustomerSpec, first: int, last: int) -> int:
+    """Until when the log is complete, µs: as told, or the midnight before its last event."""
+    midnight = floor_day(last, spec.zone)
+    if spec.observed_until is None:
+        return midnight
+    told = instant(spec.observed_until, "observed_until", spec.zone)
+    if not first < told <= add_days(midnight, 1, spec.zone):
+        raise UserError(
+            f"observed_until={iso(told)} lies outside of the log, which runs from {iso(first)} to {iso(last)}; choose "
+            f"an instant in it"
+        )
+    return told
+
+
+def _training_cutoffs(spec: CustomerSpec, first: int, last: int, calibration: int, apart: int) -> list[int]:
+    """As many as fit `apart` from each other (µs) between the history that they need and calibration, oldest first."""
+    needed = round((spec.active_days or 0 if spec.min_history_days is None else spec.min_history_days) * DAY)
+    earliest = first + max(needed, 1)
+    newest = calibration - round(spec.horizon_days * DAY) - round(spec.gap_days * DAY)
     n = max(0, (newest - earliest) // apart + 1)
-    if n >= 1 and spec.n_train is not None:
-        if n < spec.n_train:
-            raise UserError(
-                f"n_train={spec.n_train}, but only {n} training cutoff{'s fit' if n > 1 else ' fits'} between "
-                f"{iso(earliest)} and {iso(calibration)}, {apart / DAY:g} days apart; lower n_train (null: as many as "
-                f"fit), or shorten horizon_days, gap_days or min_history_days"
-            )
-        n = spec.n_train
     if n < 1:
         raise UserError(
             f"no training cutoff fits: the log runs from {iso(first)} to {iso(last)}, and three windows of "
             f"{spec.horizon_days:g} days after {needed / DAY:g} days of history need more; shorten horizon_days, "
             f"active_days or min_history_days"
         )
-    train = [newest - k * apart for k in range(n - 1, -1, -1)]
-    rolling = train + [calibration - k * apart for k in range((step - 1) // apart, -1, -1)]
-    return CustomerWindows(train, rolling, calibration, test, horizon, active, gap, observed_until)
+    if spec.n_train is not None and n < spec.n_train:
+        raise UserError(
+            f"n_train={spec.n_train}, but only {n} training cutoff{'s fit' if n > 1 else ' fits'} between "
+            f"{iso(earliest)} and {iso(calibration)}, {apart / DAY:g} days apart; lower n_train (null: as many as "
+            f"fit), or shorten horizon_days, gap_days or min_history_days"
+        )
+    return [newest - k * apart for k in range((spec.n_train or n) - 1, -1, -1)]
