@@ -14,7 +14,7 @@ from shopkeeper.campaigns.audience.arms import ARM, IN_CONTROL, without_control
 from shopkeeper.campaigns.audience.layout import audience_file
 from shopkeeper.campaigns.sheets import SHOWN
 from shopkeeper.campaigns.upload.contacts import check_flat, join, read_list
-from shopkeeper.campaigns.upload.tools import MOST_BYTES, TOOLS, Sheet, as_json
+from shopkeeper.campaigns.upload.tools import MOST_BYTES, TOOLS, Lines, Sheet, as_json
 from shopkeeper.errors import UserError, nearest
 from shopkeeper.files import atomic_file
 
@@ -46,23 +46,10 @@ def write_upload_file(
         UserError: nobody is left, a column is not there or has a name that the tool gives a contact's key, the file
             is there already, or is larger than the tool takes.
     """
-    if to.exists():
-        if to.is_dir() or any(to.samefile(each) for each in (listed, contacts) if each.exists()):
-            raise UserError(f"{to} is a folder, or what is read; choose another name")
-        if not overwrite:
-            raise UserError(f"{to} is there already; choose another name, or say --overwrite")
-    file = audience_file(listed) if listed.is_dir() else listed
-    table = read_list(file)
-    if file.suffix == ".csv":  # as it was written for a spreadsheet, `sheets.without_formulas`
-        ids = pa.array([re.sub(SHOWN, "", x) for x in table["user_id"].to_pylist()], pa.string())
-        table = table.set_column(table.column_names.index("user_id"), "user_id", ids)
-    table, controls = without_control(table)
+    _check_free(to, (listed, contacts), overwrite)
+    table, controls = without_control(_read(listed))
     for condition in where:
-        name, equals, value = condition.partition("=")
-        if not equals or name not in table.column_names:
-            raise UserError(f"--where {condition} names no column of {listed}.{nearest(name, table.column_names)}")
-        check_flat(table, [name], listed)
-        table = table.filter(pc.fill_null(pc.equal(table[name].cast(pa.string()), value), False))
+        table = _those(table, condition, listed)
     chosen = [c for c in table.column_names if c not in ("user_id", ARM, NOT_TOLD)] if traits is None else list(traits)
     for name in chosen:
         if name not in table.column_names:
@@ -75,6 +62,49 @@ def write_upload_file(
         why = "; ".join(f"{n:,}: {reason}" for reason, n in people.left_out.most_common())
         raise UserError(f"nobody would be in {to} ({why or 'the list is empty'}); look at --where and {contacts}")
     found = TOOLS[tool](people)
+    _write(found, to, tool)
+    print(f"{to}: {found.table.num_rows if isinstance(found, Sheet) else len(found.rows):,} customers for {tool}")
+    for reason, n in people.left_out.most_common():
+        print(f"  left out, {reason}: {n:,}")
+    for what, n in people.unusable.most_common():
+        print(f"  warning: {n:,} {what}: blank in the file")
+    for warning in found.warnings:
+        print(f"  warning: {warning}")
+
+
+def _check_free(to: Path, read: Sequence[Path], overwrite: bool) -> None:
+    """A `UserError` where what is read would be written over, or an earlier file without being told so."""
+    if not to.exists():
+        return
+    if to.is_dir() or any(to.samefile(each) for each in read if each.exists()):
+        raise UserError(f"{to} is a folder, or what is read; choose another name")
+    if not overwrite:
+        raise UserError(f"{to} is there already; choose another name, or say --overwrite")
+
+
+def _read(listed: Path) -> pa.Table:
+    """The list, or that of an audience's folder; ids of a CSV without what a spreadsheet was shown."""
+    file = audience_file(listed) if listed.is_dir() else listed
+    table = read_list(file)
+    if file.suffix != ".csv":
+        return table
+    ids = pa.array(
+        [re.sub(SHOWN, "", x) for x in table["user_id"].to_pylist()], pa.string()
+    )  # `sheets.without_formulas`
+    return table.set_column(table.column_names.index("user_id"), "user_id", ids)
+
+
+def _those(table: pa.Table, condition: str, listed: Path) -> pa.Table:
+    """The rows for which `column=value` holds."""
+    name, equals, value = condition.partition("=")
+    if not equals or name not in table.column_names:
+        raise UserError(f"--where {condition} names no column of {listed}.{nearest(name, table.column_names)}")
+    check_flat(table, [name], listed)
+    return table.filter(pc.fill_null(pc.equal(table[name].cast(pa.string()), value), False))
+
+
+def _write(found: Sheet | Lines, to: Path, tool: str) -> None:
+    """Whole or not at all; a `UserError` where it is larger than the tool takes."""
     to.parent.mkdir(parents=True, exist_ok=True)
     with atomic_file(to) as tmp:
         if isinstance(found, Sheet):
@@ -86,10 +116,3 @@ def write_upload_file(
                 f"{to} would have {size / 2**20:.0f} MiB and {tool} takes {MOST_BYTES[tool] / 2**20:.0f}; shorten "
                 "the list with --where, or send fewer --traits"
             )
-    print(f"{to}: {found.table.num_rows if isinstance(found, Sheet) else len(found.rows):,} customers for {tool}")
-    for reason, n in people.left_out.most_common():
-        print(f"  left out, {reason}: {n:,}")
-    for what, n in people.unusable.most_common():
-        print(f"  warning: {n:,} {what}: blank in the file")
-    for warning in found.warnings:
-        print(f"  warning: {warning}")
