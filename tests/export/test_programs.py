@@ -328,20 +328,22 @@ def test_a_network_that_reads_prices_and_channels_is_told_them_by_its_bundle(tmp
 
 def test_rows_walk_trees_of_any_depth_to_the_leaves_that_one_row_alone_ends_in():
     rng, empty = np.random.default_rng(1), [0] * 5
-    a = {
-        "feature": np.array([[0, -1, 1, -1, -1], [-1] * 5], np.int32),  # the second tree is a leaf
-        "threshold": np.array([[1.0, 0, -2.0, 0, 0], empty]),
-        "left": np.array([[1, 0, 3, 0, 0], empty], np.int32),
-        "right": np.array([[2, 0, 4, 0, 0], empty], np.int32),
-        "default_left": np.array([[True, 0, True, 0, 0], empty], bool),
-        "nan_is_missing": np.array([[True, 0, False, 0, 0], empty], bool),
-        "value": np.array([[0, 10.0, 0, 20.0, 30.0], [0.5, 0, 0, 0, 0]]),
+    a = {  # the second tree is a leaf
+        "feature": np.array([[0, -1, 1, -1, -1], [-1] * 5, [1, -1, -1, -1, -1]], np.int32),
+        "threshold": np.array([[1.0, 0, -2.0, 0, 0], empty, empty]),
+        "left": np.array([[1, 0, 3, 0, 0], empty, [1, 0, 0, 0, 0]], np.int32),
+        "right": np.array([[2, 0, 4, 0, 0], empty, [2, 0, 0, 0, 0]], np.int32),
+        "default_left": np.array([[True, 0, True, 0, 0], empty, empty], bool),
+        "nan_is_missing": np.array([[True, 0, False, 0, 0], empty, empty], bool),
+        "value": np.array([[0, 10.0, 0, 20.0, 30.0], [0.5, 0, 0, 0, 0], [0, 100.0, 200.0, 0, 0]]),
     }
-    x = rng.choice([-3.0, 0.0, 3.0, np.nan], (CELLS, 2)).astype(np.float32)  # several parts of rows
+    x = rng.choice([-3.0, -2.0, 0.0, 1.0, 3.0, np.nan], (CELLS, 2)).astype(np.float32)  # several parts of rows
 
     def end(first: float, second: float) -> float:
+        known = 0.0 if np.isnan(second) else second  # what is missing is 0 here
+        last = 100 if known <= 0 else 200
         if np.isnan(first) or first <= 1:
-            return 10.5
-        return 20.5 if second <= -2 else 30.5  # what is missing is 0 here
+            return 10.5 + last
+        return (20.5 if known <= -2 else 30.5) + last
 
     assert tree_sums(x, a).tolist() == [end(*row) for row in x.tolist()]
