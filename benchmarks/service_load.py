@@ -15,6 +15,11 @@ of a service whose answers take 2.4), while a loop counts that once for hundreds
 the other, which this file claimed until November 2026, says how often the machine stood still. It is a row now. How
 often that was is measured (`_pauses.py`), as is what the callers themselves are late.
 
+The limit is found once, in some seconds before the five minutes, while the bundle's pace is found anew beside each of
+its stretches: where the machine slows down by a tenth afterwards, the service is asked at 89 % of what it then gives,
+and its callers, who each wait for an answer before they ask again, fall behind for as long as that lasts. So the limit
+is found anew after each stretch and told beside that stretch's p99; the claim stays that of the one limit.
+
 The same of 1 and 32 callers is said for some seconds each, and of requests that nobody holds back (a Poisson process,
 at 80 % of what 4 callers get at most): these wait for each other however quick each answer is (a single server that is
 busy 80 % of the time keeps one in a hundred waiting for ten answers), so that they show how long queues grow, not how
@@ -58,6 +63,7 @@ SOON = 0.005  # a bound of the service's histogram
 SHORT = 8  # seconds of what is said beside
 STRETCHES = 10  # of the time at 80 %
 SHARE = 0.8
+ANEW = 2  # seconds in which the limit is found anew after each stretch
 ALONE = 4  # seconds that the bundle is asked at its pace, for each stretch
 AUTOGROUP = Path("/proc/self/autogroup")
 
@@ -123,6 +129,8 @@ class Found:
     own: np.ndarray  # seconds of the bundle alone, in a loop
     own_paced: np.ndarray  # and at 80 % of that
     soon: float  # share of the responses at 80 % that took less than SOON by the service's clock
+    anew: list[float]  # the limit after each stretch
+    p99s: dict[str, list[float]]  # of each stretch, from when a request was due: of the bundle and of the service
     pauses: list[list[float]]  # seconds that the service's and the client's core stood still meanwhile
 
 
@@ -135,28 +143,34 @@ def loaded(port: int, bundle: Bundle, asked: list[dict[str, Any]], bodies: list[
         limit = looped(port, bodies, others, SHORT).asked / SHORT
         beside[f"{others} callers"] = limit, looped(port, bodies, others, SHORT, SHARE * limit)
     limit = looped(port, bodies, callers, SHORT).asked / SHORT
-    before, held, loops, paces, spans = within(port, SOON), Client(port, bodies), [], [], []
+    held, loops, paces, spans, anew, counted = Client(port, bodies), [], [], [], [], []
+    p99s: dict[str, list[float]] = {"bundle": [], "service": []}
     seen = [Pauses(core) for core in (cores[0], cores[-1])]
     for _ in range(STRETCHES):
         loop, pace = alone(bundle, asked, cores[0])
         loops.append(loop)
         paces.append(pace)
-        begin = time.perf_counter()
+        before, begin = within(port, SOON), time.perf_counter()
         part = looped(port, bodies, callers, seconds / STRETCHES, SHARE * limit)
         spans.append((begin, time.perf_counter()))
+        counted.append(np.subtract(within(port, SOON), before))
+        anew.append(looped(port, bodies, callers, ANEW).asked / ANEW)
+        for who, times in (("bundle", pace), ("service", part.seconds)):
+            p99s[who].append(float(np.percentile(times, 99)))
         held.seconds += part.seconds
         held.sent += part.sent
         held.late += part.late
         held.statuses += part.statuses
         held.asked += part.asked
     pauses = [paused_within(one.end(), spans) for one in seen]
-    after, paced = within(port, SOON), Client(port, bodies)
+    paced = Client(port, bodies)
     asyncio.run(steady(paced, SHARE * limit, SHORT, POISSON))
     beside["nobody held back"] = limit, paced
     above = Client(port, bodies)
     asyncio.run(flooded(above, ABOVE, 15))
-    soon = (after[1] - before[1]) / (after[0] - before[0])
-    return Found(limit, held, above, beside, np.concatenate(loops), np.concatenate(paces), soon, pauses)
+    responses, early = np.sum(counted, axis=0)
+    return Found(limit, held, above, beside, np.concatenate(loops), np.concatenate(paces), early / responses,
+                 anew, p99s, pauses)  # fmt: skip
 
 
 def rows_of(found: Found, dataset: str, callers: int) -> list[dict[str, Any]]:
@@ -172,6 +186,9 @@ def rows_of(found: Found, dataset: str, callers: int) -> list[dict[str, Any]]:
         (name, "a caller that waits for no answer sends late by", held.late),
     ):
         rows += [row(who, dataset, f"{what}, p{p}", "ms", [np.percentile(taken, p) * 1e3]) for p in (50, 99)]
+    rows.append(row(name, dataset, "answers a second at most, anew after each stretch", "1/s", found.anew))
+    for who, taken in (("bundle at 80 % of its loop", found.p99s["bundle"]), (name, found.p99s["service"])):
+        rows.append(row(who, dataset, f"{due}, p99 of each stretch", "ms", [1e3 * one for one in taken]))
     for where, long in zip(("service", "client"), found.pauses, strict=True):
         rows.append(row(name, dataset, f"pauses of the {where}'s core above 5 ms", "1", [len(long)]))
         rows.append(row(name, dataset, f"pauses of the {where}'s core above 5 ms, together", "ms", [sum(long) * 1e3]))
