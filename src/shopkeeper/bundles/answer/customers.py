@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -40,6 +40,15 @@ from shopkeeper.schema import EVENT_CODE, MICROSECONDS_PER_DAY, NO_HISTORY
 
 # a graph may leave out what its model does not read
 INPUTS = ("history", "event_type", "since_last", *OTHERS)
+
+
+@dataclass(frozen=True)
+class _Told:
+    """What a model says of n customers, NaN where the log knows no order of theirs."""
+
+    value_n: np.ndarray  # float64; of pairs (n C,), customer by customer
+    quantile_nQ: np.ndarray | None = None  # of waits, days
+    further: Mapping[str, np.ndarray] = field(default_factory=dict)  # of further tasks, (n,) each
 
 
 @dataclass(frozen=True)
@@ -84,70 +93,66 @@ class CustomerModel:
         assert asked.instant is not None, "`history.needs_instant` has been looked at"
         reasons = [self._blank(rows, t) for rows, t in zip(asked.rows, asked.instant.tolist(), strict=True)]
         scored = [n for n, reason in enumerate(reasons) if not reason]
-        value_n, quantile_nQ, further = np.zeros(0), None, dict[str, np.ndarray]()
+        told = _Told(np.zeros(0))
         unknown: dict[int, int] = {}
         if scored:
-            rows, instant = [asked.rows[n] for n in scored], asked.instant[scored]
-            if self.manifest["scorer"] == GRAPH:
-                rows, instant, kept = self._until_asked(rows, instant)
-                out, strange = self._drawn(rows, instant, seen, self.manifest["history"]["max_length"])
-                raw_n = out["probabilities" if "pairs" in self.manifest else "probability"].astype(np.float64).ravel()
-                for column, (name, told) in enumerate(self.manifest.get("further", {}).items()):
-                    raw = out["further"][:, column].astype(np.float64)
-                    further[name] = raw if told["calibrator"] is None else calibrated(raw, told["calibrator"])
-                if "hazard" in out:
-                    shift = self.manifest["shift"]
-                    quantile_nQ, raw_n = of_hazards(out["hazard"], shift, self.manifest["horizon_days"])
-            else:
-                features, strange, kept = self._features(rows, instant, seen)
-                strange = [strange[row] for row in kept.tolist()]
-                if (scorer := self.manifest["scorer"]) in WAIT_SCORERS:
-                    found = WAIT_SCORERS[scorer](features, self.arrays)
-                    quantile_nQ, raw_n = shifted(*found, self.manifest["shift"], self.manifest["horizon_days"])
-                else:
-                    raw_n = PROBABILITY_SCORERS[scorer](features, self.arrays | self._said_by_network(rows, instant))
+            told, strange, kept = self._told([asked.rows[n] for n in scored], asked.instant[scored], seen)
             if rule := self.manifest.get("session"):
                 for n in set(scored) - {scored[row] for row in kept.tolist()}:
                     reasons[n] = none_goes_on(rule["after"])
                 scored = [scored[row] for row in kept.tolist()]
-            calibrator = self.manifest["calibrator"]
-            value_n = raw_n if calibrator is None else calibrated(raw_n, calibrator)
-            if year := self.manifest.get("season"):
-                horizon = float(self.manifest["horizon_days"])
-                value_n = season_from(year).carried(value_n, instant, horizon, year["of_nothing"])
             unknown = dict(zip(scored, strange, strict=True))
             seen["unknown_items"] += sum(strange)
-            for row in np.flatnonzero(np.isnan(value_n)).tolist():
+            for row in np.flatnonzero(np.isnan(told.value_n)).tolist():
                 reasons[scored[row]] = NO_ORDER
         place = {n: row for row, n in enumerate(scored) if not reasons[n]}
         if "pairs" in self.manifest:
             (names,) = self.manifest["pairs"].values()
-            value_nC = value_n.reshape(len(scored), len(names)).tolist()
+            value_nC = told.value_n.reshape(len(scored), len(names)).tolist()
             listed = {n: list(zip(names, value_nC[row], strict=True)) for n, row in place.items()}
             return [Answer.of_pairs(listed.get(n), reason, unknown.get(n, 0)) for n, reason in enumerate(reasons)]
-        return [
-            self._said(reason, place.get(n), value_n, quantile_nQ, further, unknown.get(n, 0))
-            for n, reason in enumerate(reasons)
-        ]
+        return [self._said(reason, place.get(n), told, unknown.get(n, 0)) for n, reason in enumerate(reasons)]
 
-    def _said(
-        self,
-        reason: str,
-        row: int | None,
-        value_n: np.ndarray,
-        quantile_nQ: np.ndarray | None,
-        further: Mapping[str, np.ndarray],
-        unknown: int,
-    ) -> Answer:
+    def _told(
+        self, rows: list[Sequence[Row]], instant: np.ndarray, seen: Counter[str]
+    ) -> tuple[_Told, list[int], np.ndarray]:
+        """What the model says of histories at instants, how many events of each it does not know, and of which of them
+        that is: all, or where the task is about sessions those that go on."""
+        manifest, scorer = self.manifest, self.manifest["scorer"]
+        quantile_nQ, further = None, dict[str, np.ndarray]()
+        if scorer == GRAPH:
+            rows, instant, kept = self._until_asked(rows, instant)
+            out, strange = self._drawn(rows, instant, seen, manifest["history"]["max_length"])
+            raw_n = out["probabilities" if "pairs" in manifest else "probability"].astype(np.float64).ravel()
+            for column, (name, head) in enumerate(manifest.get("further", {}).items()):
+                raw = out["further"][:, column].astype(np.float64)
+                further[name] = raw if head["calibrator"] is None else calibrated(raw, head["calibrator"])
+            if "hazard" in out:
+                quantile_nQ, raw_n = of_hazards(out["hazard"], manifest["shift"], manifest["horizon_days"])
+        else:
+            features, strange, kept = self._features(rows, instant, seen)
+            strange = [strange[row] for row in kept.tolist()]
+            if scorer in WAIT_SCORERS:
+                found = WAIT_SCORERS[scorer](features, self.arrays)
+                quantile_nQ, raw_n = shifted(*found, manifest["shift"], manifest["horizon_days"])
+            else:
+                raw_n = PROBABILITY_SCORERS[scorer](features, self.arrays | self._said_by_network(rows, instant))
+        calibrator = manifest["calibrator"]
+        value_n = raw_n if calibrator is None else calibrated(raw_n, calibrator)
+        if year := manifest.get("season"):
+            value_n = season_from(year).carried(value_n, instant, float(manifest["horizon_days"]), year["of_nothing"])
+        return _Told(value_n, quantile_nQ, further), strange, kept
+
+    def _said(self, reason: str, row: int | None, told: _Told, unknown: int) -> Answer:
         """The answer to one history; `row`: where its numbers stand, None where it is blank."""
         answers = self.manifest.get("answers")  # of older bundles probabilities
         if row is None:
             return Answer.of_customer(
                 None, reason, answers, unknown, further=dict.fromkeys(self.manifest.get("further", ()))
             )
-        beside = {name: float(values[row]) for name, values in further.items()}
-        quantiles = None if quantile_nQ is None else quantile_nQ[row].tolist()
-        return Answer.of_customer(float(value_n[row]), "", answers, unknown, quantiles, beside)
+        beside = {name: float(values[row]) for name, values in told.further.items()}
+        quantiles = None if told.quantile_nQ is None else told.quantile_nQ[row].tolist()
+        return Answer.of_customer(float(told.value_n[row]), "", answers, unknown, quantiles, beside)
 
     def _blank(self, rows: Sequence[Row], instant: int) -> str:
         """Why this customer has no probability: evaluation asked only about active ones; "" where there is one."""
