@@ -56,6 +56,7 @@ class OwnTerm(nn.Module):
     def __init__(self, shape: OwnShape):
         super().__init__()
         self.shape = shape
+        self.pace = 1.0  # of the learning rate, what the network beside this term gets
         self.trust = nn.Parameter(torch.ones(1))  # a
         self.register_buffer("usual_V", torch.ones(shape.n_items + 1))  # days between two purchases of an item
         self.register_buffer("demand_SV", torch.zeros(len(HALF_LIVES), shape.n_items + 1))  # at the end of training

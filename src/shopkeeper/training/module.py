@@ -119,7 +119,7 @@ class SequenceModule(pl.LightningModule):
         if self.recipe.clip:
             torch.nn.utils.clip_grad_norm_(self.network.parameters(), self.recipe.clip, foreach=True)
         for group in optimizer.param_groups:
-            group["lr"] = self.learning_rate(self.step)
+            group["lr"] = group["pace"] * self.learning_rate(self.step)
         optimizer.step()
         if self.average is not None:
             self.average.step()
@@ -179,12 +179,16 @@ class SequenceModule(pl.LightningModule):
         return r.lr * scale
 
     def configure_optimizers(self) -> torch.optim.Optimizer:
-        """AdamW over float32 master weights; weight decay on matrices only."""
-        matrices = [p for p in self.network.parameters() if p.ndim > 1]
-        vectors = [p for p in self.network.parameters() if p.ndim <= 1]
-        groups: list[dict[str, Any]] = [{"params": matrices}, {"params": vectors, "weight_decay": 0.0}]
-        r = self.recipe
-        return torch.optim.AdamW(groups, lr=r.lr, betas=(0.9, r.beta2), weight_decay=r.weight_decay, fused=True)
+        """AdamW over float32 master weights; weight decay on matrices only; a pace for what is beside a term."""
+        r, own = self.recipe, self.network.own
+        term, pace = (set(), 1.0) if own is None else (set(own.parameters()), own.pace)
+        groups: dict[tuple[bool, float], dict[str, Any]] = {}
+        for p in self.network.parameters():
+            matrix, own_pace = p.ndim > 1, 1.0 if p in term else pace
+            decay = {} if matrix else {"weight_decay": 0.0}
+            groups.setdefault((not matrix, own_pace), {"params": [], "pace": own_pace, **decay})["params"].append(p)
+        ordered = [groups[key] for key in sorted(groups)]
+        return torch.optim.AdamW(ordered, lr=r.lr, betas=(0.9, r.beta2), weight_decay=r.weight_decay, fused=True)
 
     def running(self) -> dict[str, float]:
         """Summed loss, positions and labels of all processes, and seconds since the epoch began (kills not counted)."""

@@ -56,12 +56,12 @@ def mixed(path: Path) -> tuple[Prepared, Split]:
     return tiny_prepared(path, histories, times, event_types=types, columns={"order": orders}, n_items=12)
 
 
-def opened(path: Path, baskets: bool = True) -> tuple[SASRec, OwnHistory, Plan, Prepared, Split]:
+def opened(path: Path, baskets: bool = True, power: float = 0.0) -> tuple[SASRec, OwnHistory, Plan, Prepared, Split]:
     """A model of one epoch, and its objective once more."""
     prepared, split = mixed(path)
     model = SASRec(history="kernel", targets="baskets" if baskets else "events", **SMALL, blocks=1, epochs=2)
     model.fit(prepared, split, NO_VALIDATION)
-    objective = OwnHistory(split, ("purchase",), baskets=baskets)
+    objective = OwnHistory(split, ("purchase",), baskets=baskets, power=power)
     assert model.trained is not None
     objective.open(model._network(), model.recipe, None)
     objective.ready(model._network(), model.trained.plan, torch.device("cpu"), 0)

@@ -24,7 +24,7 @@ import torch
 from shopkeeper.data.prepared import Prepared
 from shopkeeper.data.requests import Requests
 from shopkeeper.data.split import Split
-from shopkeeper.errors import Rule, UserError, check, number, one_of, or_null
+from shopkeeper.errors import Rule, UserError, check, number, one_of, or_null, share
 from shopkeeper.features.content import Content, item_content
 from shopkeeper.files import sha256_file
 from shopkeeper.models.about import SCORES, VECTORS, About, Learned
@@ -51,6 +51,8 @@ OWN: dict[str, tuple[Any, Rule]] = {  # settings of what is trained, with their 
     "history": ("none", one_of(*HISTORIES)),
     "targets": (None, or_null(one_of("events", "baskets"))),
     "item_statistics": ("frozen", one_of("frozen", "nightly")),
+    "network_pace": (1.0, share(above=True)),
+    "basket_weight": (0.0, share()),
     "content": ("none", CONTENT),
     "id_dropout": (0.5, number(below=1)),
     "item_init": ("random", one_of("random", "svd", "content")),
@@ -64,9 +66,11 @@ class SequenceRecommender(SequenceModel):
     `inputs`: `all` reads every event type (with an embedding of the type, where the network has one), `targets` only
     the target events. `history`: what the customer's own history adds to the scores of its items (`nn.own`), and with
     it demand, as `item_statistics` says: at the training end (`frozen`) or until the midnight before each request
-    (`nightly`). `targets`: `events` (one line of the next step, after every event) or `baskets` (all lines of the next
-    step, asked before it); None: baskets where there is a `history`. `content`: columns of the item table that item
-    vectors are made of beside ids (`nn.content`), or `all`, or `none`; ids are left out at times, as `id_dropout` says.
+    (`nightly`); `network_pace`: of the learning rate, what the network gets beside it. `targets`: `events` (one line of
+    the next step, after every event) or `baskets` (all lines of the next step, asked before it); None: baskets where
+    there is a `history`; a basket of n lines weighs as n to `basket_weight`. `content`: columns of the item table that
+    item vectors are made of beside ids (`nn.content`), or `all`, or `none`; ids are left out at times, as `id_dropout`
+    says.
     `item_init`: what item vectors begin with: `random`, `svd` of who was there for what in training, or `content` of
     the item table (`features.item_start`), the columns that `content` names, or all.
     Further keyword arguments are those of the shape and of `training.config.Recipe`.
@@ -81,6 +85,7 @@ class SequenceRecommender(SequenceModel):
         super().__init__(("inputs", *OWN), settings)
         check(chosen, {name: rule for name, (_, rule) in OWN.items()}, "model.")
         self.inputs, self.history = inputs, chosen["history"]
+        self.pace, self.power = chosen["network_pace"], chosen["basket_weight"]
         self.content, self.id_dropout = chosen["content"], chosen["id_dropout"]
         self.item_init = chosen["item_init"]
         self.nightly = chosen["item_statistics"] == "nightly" and self.history != "none"
@@ -312,7 +317,8 @@ class SequenceRecommender(SequenceModel):
         beside = {"fallback_V": self.fallback_V, "warm": self.content != "none"}
         if not self._own:
             return self.objective_class(*asked, **beside)
-        return OwnHistory(*asked, baskets=self.targets == "baskets", nightly=self.nightly, **beside)
+        told = {"baskets": self.targets == "baskets", "nightly": self.nightly, "pace": self.pace, "power": self.power}
+        return OwnHistory(*asked, **told, **beside)
 
 
 class _Scores(PlainForm):

@@ -40,7 +40,7 @@ class Asked:
     table_Q: Tensor  # which snapshot of demand
     query_L: Tensor
     class_L: Tensor
-    weight_L: Tensor  # float32, sums to 1 in each query
+    weight_L: Tensor  # float32, alike in each query; on average they sum to 1 in one
     pairs: Pairs | None
     class_R: Tensor
 
@@ -60,15 +60,26 @@ class AskedBatch(Batch):
 class OwnHistory(NextItem):
     """An `Objective`; `baskets`: whole baskets are targets; `nightly`: validation is told last night's demand.
 
-    The rest as of `NextItem`, and the full softmax alone.
+    `pace`: of the learning rate, what the network beside the term gets. `power`: a basket of n lines weighs as n to
+    this (0: each alike). The rest as of `NextItem`, and the full softmax alone.
     """
 
-    def __init__(self, *args: Any, baskets: bool = True, nightly: bool = False, **options: Any):
+    def __init__(
+        self,
+        *args: Any,
+        baskets: bool = True,
+        nightly: bool = False,
+        pace: float = 1.0,
+        power: float = 0.0,
+        **options: Any,
+    ):
         super().__init__(*args, **options)
-        self.baskets, self.nightly = baskets, nightly
+        self.baskets, self.nightly, self.pace, self.power = baskets, nightly, pace, power
 
     def _asked(self) -> dict[str, Any]:
-        return super()._asked() | {"baskets": self.baskets, "nightly": self.nightly}
+        asked = super()._asked() | {"baskets": self.baskets, "nightly": self.nightly}
+        asked |= {} if self.pace == 1 else {"pace": self.pace}
+        return asked | ({} if self.power == 0 else {"power": self.power})
 
     def open(self, network: SequenceNetwork, recipe: Recipe, folder: Path | None) -> None:
         """Read the training rows; tell the network's term what is known of the items at their end."""
@@ -91,10 +102,13 @@ class OwnHistory(NextItem):
         np.add.at(inside, view.start_U, 1)
         np.add.at(inside, view.start_U + view.length_U, -1)
         in_window = np.cumsum(inside[:-1]) > 0
-        self.each = float(in_window.sum()) / max(float((in_window & self.asked_M).sum()), 1.0)  # positions of a query
+        queries = in_window & self.asked_M
+        self.usual = float((self.count_M[queries] ** self.power).mean()) if queries.any() else 1.0
+        self.each = float(in_window.sum()) / max(float(queries.sum()), 1.0)  # positions of a query
         self.term, self.start_T = network.own, np.full(1, np.iinfo(np.int64).min)
         table_TSC = np.zeros((1, 1, len(split.catalogue)), np.float32)
         if network.own is not None:
+            network.own.pace = self.pace
             self.start_T, table_TSC, now_SV = demand(self.own, codes, split.catalogue, len(self.class_V))
             if self.warm:  # of new items nothing is known, which is not to say that nobody wants them
                 now_SV[:, self.class_V < 0] = 0
@@ -148,12 +162,12 @@ class OwnHistory(NextItem):
         count_Q = self.count_M[row_Q].astype(np.int64)
         query_L = np.repeat(np.arange(len(row_Q)), count_Q)
         at_L = np.arange(len(query_L)) + np.repeat(self.lo_M[row_Q] - (np.cumsum(count_Q) - count_Q), count_Q)
-        weight_L = (1 / count_Q.astype(np.float32))[query_L]
+        weight_L = (count_Q ** (self.power - 1) / self.usual).astype(np.float32)[query_L]
         labels = self.class_T[at_L].astype(np.int64)
         return torch.from_numpy(query_L), torch.from_numpy(labels), torch.from_numpy(weight_L)
 
     def loss(self, x_PD: Tensor, batch: Batch, network: SequenceNetwork, plan: Plan, scale: float, seed: int) -> Tensor:
-        """Cross-entropy over the catalogue against the baskets, each query alike."""
+        """Cross-entropy over the catalogue against the baskets, each weighing as `power` says."""
         assert isinstance(batch, AskedBatch)
         asked, weight_VD = batch.asked, network.item.weight
         h_QD = x_PD.index_select(0, asked.slot_Q)
