@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import numpy as np
+import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
@@ -12,6 +14,7 @@ from shopkeeper.arrange.prepare import prepare_dataset
 from shopkeeper.data.prepared import Prepared
 from shopkeeper.data.split import Split
 from shopkeeper.errors import UserError
+from shopkeeper.ingest.guesses.id_doubts import id_doubts
 from shopkeeper.ingest.guesses.new_dataset import guess_dataset
 from shopkeeper.people.rules import customer_rules
 from shopkeeper.splits.write import write_split
@@ -192,3 +195,19 @@ def test_who_holds_most_of_a_small_log_is_said_also_where_customers_are_few(tmp_
 def test_three_customers_of_equal_weight_are_no_doubt(tmp_path: Path):
     rows = [f"c{i % 3},i{i % 9},2023-01-{1 + i % 28:02}" for i in range(30)]
     assert made(tmp_path, {"1.log": "\n".join(["who,what,when", *rows])}).manifest["id_doubts"] == []
+
+
+def test_the_shares_from_which_an_id_is_a_doubt():
+    def said(*rows: int, first: str = "c") -> list[str]:
+        ids = [first, *(f"c{n}" for n in range(len(rows) - 1))]
+        return id_doubts("user_id", pa.array(ids), np.array(rows), sum(rows))
+
+    assert said(5, 5) == []  # of two each holds half
+    assert said(3, 2, 2) == []
+    assert "one id holds 50.0% of all rows" in said(4, 2, 2)[0]
+    others = [9] * 1100
+    (line,) = said(100, *others, first="0")  # a hundredth of the rows: as many may be rejected as things are
+    assert "which stands for nobody" in line
+    assert "max_rejected_share" not in line
+    assert "max_rejected_share: 0.03" in said(101, *others, first="0")[0]
+    assert said(99, *others, first="0") == []

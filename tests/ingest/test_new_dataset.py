@@ -272,3 +272,14 @@ def test_what_is_no_table_gets_one_line(tmp_path: Path):
 )
 def test_real_files_are_guessed_right(raw: Path, file: str, columns: dict):
     assert columns.items() <= yaml.safe_load(guess_dataset(raw / file))["columns"].items()
+
+
+@pytest.mark.parametrize(
+    ("header", "rows", "above"), [("who,what,when", 4, 1), ("who,what,when", 3, 0), ("who,what", 9, 0)]
+)
+def test_a_title_is_one_where_a_table_of_three_columns_and_five_lines_follows(
+    tmp_path: Path, header: str, rows: int, above: int
+):
+    lines = ["A report", header, *(",".join(f"v{n}" for _ in header.split(",")) for n in range(rows))]
+    (tmp_path / "log.csv").write_text("\n".join(lines) + "\n")
+    assert reader_of(tmp_path / "log.csv")[0].get("skip_lines", 0) == above

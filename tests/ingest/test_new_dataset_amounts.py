@@ -4,11 +4,14 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import polars as pl
 import pytest
 
 from ingest.looked_at import guess, rows
 from shopkeeper.arrange.prepare import prepare_dataset
 from shopkeeper.data.prepared import Prepared
+from shopkeeper.ingest.guesses.currencies import without_signs
+from shopkeeper.ingest.guesses.totals import price_lines
 
 
 def lines_of_orders(total: bool, n: int = 60, name: str = "line_amount", scale: float = 1) -> str:
@@ -144,3 +147,18 @@ def test_thousands_alone_do_not_say_what_the_comma_is(tmp_path: Path):
     config, text = guess(tmp_path, rows('"1,29{n}"').replace(";", ","))
     assert "decimal" not in config["reader"]
     assert "price" not in config["columns"] or "DOUBT" in text
+
+
+def test_a_sign_is_taken_from_amounts_of_which_more_than_nineteen_in_twenty_carry_it():
+    def found(bare: int, signed: int, sign: str = "€") -> dict[str, str]:
+        return without_signs(pl.DataFrame({"paid": ["4 €"] * signed + ["5"] * bare + [f"6 {sign}"]}))[1]
+
+    assert found(bare=1, signed=18) == {}
+    assert found(bare=1, signed=19) == {"paid": "€"}
+    assert found(bare=0, signed=40, sign="£") == {}  # sums of both mean nothing
+
+
+def test_a_name_that_says_both_sides_of_the_tax_says_neither():
+    frame = pl.DataFrame({"net_incl_tax": [1.5] * 9, "total_gross": [2.5] * 9})
+    (doubt,) = price_lines(frame, {"price": "net_incl_tax"})
+    assert "there is 'total_gross': with tax or without?" in doubt

@@ -7,12 +7,14 @@ from datetime import datetime, timedelta
 from pathlib import Path
 from types import SimpleNamespace
 
+import polars as pl
 import pytest
 import yaml
 
 from shopkeeper.arrange.prepare import prepare_dataset
 from shopkeeper.data.prepared import Prepared
 from shopkeeper.ingest.exports import known
+from shopkeeper.ingest.guesses.beside import basket_line
 from shopkeeper.ingest.guesses.new_dataset import guess_dataset
 from shopkeeper.pipeline.preparing.orders import without_orders
 from shopkeeper.schema import EVENT_TYPES
@@ -212,3 +214,14 @@ def test_a_blank_says_nothing_of_an_item(tmp_path: Path):
     assert config["items"] == {"from_events": {"category": "category"}}
     p = Prepared.open(prepare_dataset(config, tmp_path, tmp_path / "out", progress=False))
     assert set(p.items["category"].to_pylist()) <= {"g", None}
+
+
+def test_lines_make_orders_from_a_hundredth_of_them_on():
+    columns = {"user_id": "who", "item_id": "what", "timestamp": "when", "price": "paid"}
+
+    def proposed(rows: int) -> bool:  # two of which stand beside each other
+        when = [str(max(n, 1)) for n in range(rows)]
+        return basket_line(pl.DataFrame({"who": ["a"] * rows, "when": when}), columns, {}, None) is not None
+
+    assert proposed(200)
+    assert not proposed(201)
