@@ -32,58 +32,24 @@ REQUIRED_LACKS = 0.01  # share of a kind's rows that may lack a column which is 
 def body_lines(
     frame: pl.DataFrame, columns: dict[str, str], options: dict[str, Any], joined: dict[str, tuple[str, str]]
 ) -> tuple[list[str], list[str]]:
-    """The lines from `columns` on, and what is asked for: the purchases, or the first kind of events."""
-    lines = ["columns:"]
-    if "user_id" not in columns and "session_id" in columns and "names" not in options:
-        columns["user_id"] = columns["session_id"]
-        lines.append(f"  {DOUBT}no column is called like a user_id; each session is taken for a customer of its own")
-    for ours in ("user_id", "item_id"):
-        if ours not in columns:
-            spare = [c for c in frame.columns if c not in columns.values()]
-            if not spare:
-                if "constants:" not in lines:
-                    lines[:0] = ["constants:"]
-                at = lines.index("constants:") + 1
-                lines[at:at] = [
-                    f"  {DOUBT}no column is left for {ours}: every row is of the one `all`",
-                    f"  {ours}: all",
-                ]
-                continue
-            candidate = max(spare, key=lambda c: frame[c].n_unique())
-            why = f"no column is called like a {ours}; '{candidate}' has the most different values"
-            if "names" in options:
-                candidate, why = spare[0], f"the columns have no names; '{spare[0]}' is the {ours} by its place"
-            lines.append(f"  {DOUBT}{why}")
-            columns[ours] = candidate
+    """The lines of a config about a log, and what is asked for: the purchases, or the first kind of events.
+
+    Args:
+        frame: the first rows of the file.
+        columns: our names and the file's; the customer and the item are added where no name tells them.
+        options: of the reader.
+        joined: columns that are made of two.
+    """
+    constants, doubts = _given_ids(frame, columns, nameless="names" in options)
+    lines = [*constants, "columns:", *doubts]
     unused = [c for c in frame.columns if c not in columns.values()]
     person = person_lines(frame, columns, unused)
     for ours, theirs in columns.items():
-        if ours == "event_type":
-            continue
         if ours == "user_id" and person is not None:
             lines[:0], unused = person.steps, [c for c in unused if c != person.key]
             lines.append(person.column)
-            continue
-        missing = int((frame[theirs].is_null() | (frame[theirs].cast(pl.String) == "")).sum())
-        share = missing / frame.height
-        note = f" {DOUBT}{share:.{1 if share >= 0.001 else 2}%} of it is missing" if missing else ""
-        if ours == "user_id" and frame[theirs].n_unique() * FEW < frame.height:
-            note += (
-                f" {DOUBT}{frame[theirs].n_unique()} different values in {frame.height:,} rows: are these customers?"
-            )
-        named = f"[{', '.join(map(quoted, joined[theirs]))}]" if theirs in joined else quoted(theirs)
-        lines.append(f"  {ours}: {named}{note}")
-        if ours == "item_id" and is_packed(frame[theirs]):
-            lines.append(
-                f"  {DOUBT}many cells of '{theirs}' hold several items, and each cell is taken for one item: write a "
-                f"row per item into the file, or take the cells apart with a step split"
-            )
-        if ours in ("user_id", "item_id", "order_id", "session_id"):
-            ids = as_ids(frame[theirs].cast(pl.String).to_arrow().cast(pa.string()), theirs)
-            rows = np.bincount(ids.indices.fill_null(-1).to_numpy() + 1, minlength=len(ids.dictionary) + 1)[1:]
-            there = np.flatnonzero(rows)
-            found = id_doubts(ours, ids.dictionary.take(pa.array(there)), rows[there], frame.height)
-            lines += [f"  {DOUBT}{line}" for line in found]
+        elif ours != "event_type":
+            lines += _column_lines(frame, ours, theirs, joined)
     if (together := basket_line(frame, columns, joined, person)) is not None:
         lines.append(together)
     currency, money = currency_lines(frame, columns, unused)
@@ -102,16 +68,64 @@ def body_lines(
     lines += person.identity if person is not None else []
     if items:
         lines += ["items:", f"  from_events: {{{', '.join(f'{k}: {quoted(v)}' for k, v in items.items())}}}"]
-    if "timestamp" in columns:
-        theirs = columns["timestamp"]
-        guess, notes = time_options(frame[theirs])
-        if not re.search(NAMES["timestamp"], theirs, re.IGNORECASE):
-            notes = [f"no column is called like a time; '{theirs}' holds times", *notes]
-        lines += ["timestamp:", *(f"  {DOUBT}{note}" for note in notes)]
-        lines += [f"  {key}: {quoted(str(value))}" for key, value in (guess or {}).items()]
-    else:
-        lines.append(f"{DOUBT}no column looks like a time; the order of the rows is taken as the order of events")
+    lines += _time_lines(frame, columns)
     return _event_lines(frame, columns, lines, options.get("decimal"))
+
+
+def _given_ids(frame: pl.DataFrame, columns: dict[str, str], nameless: bool) -> tuple[list[str], list[str]]:
+    """Have `columns` name a customer and an item; the lines of what is constant, and doubts about what was taken."""
+    constants, doubts = list[str](), list[str]()
+    if "user_id" not in columns and "session_id" in columns and not nameless:
+        columns["user_id"] = columns["session_id"]
+        doubts.append(f"  {DOUBT}no column is called like a user_id; each session is taken for a customer of its own")
+    for ours in ("user_id", "item_id"):
+        if ours in columns:
+            continue
+        spare = [c for c in frame.columns if c not in columns.values()]
+        if not spare:
+            constants += [f"  {DOUBT}no column is left for {ours}: every row is of the one `all`", f"  {ours}: all"]
+            continue
+        columns[ours] = max(spare, key=lambda c: frame[c].n_unique())
+        why = f"no column is called like a {ours}; '{columns[ours]}' has the most different values"
+        if nameless:
+            columns[ours], why = spare[0], f"the columns have no names; '{spare[0]}' is the {ours} by its place"
+        doubts.append(f"  {DOUBT}{why}")
+    return ["constants:", *constants] if constants else [], doubts
+
+
+def _column_lines(frame: pl.DataFrame, ours: str, theirs: str, joined: dict[str, tuple[str, str]]) -> list[str]:
+    """The line that names a column, with what of it is missing, and doubts about what it holds."""
+    missing = int((frame[theirs].is_null() | (frame[theirs].cast(pl.String) == "")).sum())
+    share = missing / frame.height
+    note = f" {DOUBT}{share:.{1 if share >= 0.001 else 2}%} of it is missing" if missing else ""
+    if ours == "user_id" and frame[theirs].n_unique() * FEW < frame.height:
+        note += f" {DOUBT}{frame[theirs].n_unique()} different values in {frame.height:,} rows: are these customers?"
+    named = f"[{', '.join(map(quoted, joined[theirs]))}]" if theirs in joined else quoted(theirs)
+    lines = [f"  {ours}: {named}{note}"]
+    if ours == "item_id" and is_packed(frame[theirs]):
+        lines.append(
+            f"  {DOUBT}many cells of '{theirs}' hold several items, and each cell is taken for one item: write a "
+            f"row per item into the file, or take the cells apart with a step split"
+        )
+    if ours in ("user_id", "item_id", "order_id", "session_id"):
+        ids = as_ids(frame[theirs].cast(pl.String).to_arrow().cast(pa.string()), theirs)
+        rows = np.bincount(ids.indices.fill_null(-1).to_numpy() + 1, minlength=len(ids.dictionary) + 1)[1:]
+        there = np.flatnonzero(rows)
+        found = id_doubts(ours, ids.dictionary.take(pa.array(there)), rows[there], frame.height)
+        lines += [f"  {DOUBT}{line}" for line in found]
+    return lines
+
+
+def _time_lines(frame: pl.DataFrame, columns: dict[str, str]) -> list[str]:
+    """How times are read, and doubts about that."""
+    if "timestamp" not in columns:
+        return [f"{DOUBT}no column looks like a time; the order of the rows is taken as the order of events"]
+    theirs = columns["timestamp"]
+    guess, notes = time_options(frame[theirs])
+    if not re.search(NAMES["timestamp"], theirs, re.IGNORECASE):
+        notes = [f"no column is called like a time; '{theirs}' holds times", *notes]
+    told = [f"  {key}: {quoted(str(value))}" for key, value in (guess or {}).items()]
+    return ["timestamp:", *(f"  {DOUBT}{note}" for note in notes), *told]
 
 
 def _event_lines(
