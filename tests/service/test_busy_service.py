@@ -283,6 +283,22 @@ def test_a_newer_bundle_takes_over_when_its_goldens_pass_and_only_then(
     assert service.figures.reloads["done"] == 1
 
 
+def test_a_bundle_whose_seal_was_copied_before_the_rest_takes_over_once_all_of_it_is_there(
+    folder: Path, exported: dict[str, Path]
+):
+    service = create_app(folder, QUIET).state.service
+    files = sorted(exported["popularity"].iterdir(), key=lambda one: not one.name.startswith("manifest"))
+    for file in files[:2]:
+        shutil.copyfile(file, folder / file.name)
+    assert not service.opened.look(service.figures)
+    assert not service.opened.look(service.figures)
+    assert service.figures.reloads["refused"] == 1  # said once
+    for file in files[2:]:
+        shutil.copyfile(file, folder / file.name)
+    assert service.opened.look(service.figures)
+    assert service.opened.bundle.manifest["model"] == "popularity"
+
+
 def test_how_long_a_newer_bundle_takes_is_not_what_the_one_before_it_took(folder: Path, exported: dict[str, Path]):
     app = create_app(folder, Limits(reload=0.02))
     service, where = app.state.service, list[bool]()

@@ -206,8 +206,17 @@ def test_a_better_challenger_becomes_champion_says_why_and_can_be_taken_back(sto
     assert told.text.count("## Promotion") == 1
     assert roll_back(store.tracking, "shop") == (second.number, first.number)
     assert store.champion() == first.number
+    gone, back = (Registry(store.tracking).find("shop", alias) for alias in (CHALLENGER, CHAMPION))
+    assert gone is not None
+    assert back is not None
+    assert gone.tags["promotion"] == f"rolled back to version {first.number}"
+    assert gone.text.endswith(f"Rolled back: version {first.number} is the champion again.\n")
+    assert back.text.endswith(f"The champion again, in place of version {second.number}, which was rolled back.\n")
     with pytest.raises(UserError, match="is the previous champion already"):
         roll_back(store.tracking, "shop")
+    with pytest.raises(UserError, match="was rolled back to version 1; export another model, or delete its tag"):
+        promote(store.tracking, "shop", QUICK)
+    assert store.champion() == first.number
 
 
 def test_each_gate_keeps_a_challenger_out_and_the_refusal_stands_in_its_tags(store: Store, bundles: dict[str, Path],

@@ -23,7 +23,7 @@ class Opened:
     def __init__(self, path: Path, threads: int = 1, approximate: bool = False):
         self.path, self.threads, self.approximate = Path(path), threads, approximate
         self.seal, self.bundle = self._load()
-        self.refused: str | None = None  # the seal of a bundle that was looked at and not taken
+        self.refused: object = None  # the seal of a bundle that was looked at and not taken, and its files as they were
 
     def answer(self, said: Sequence[Any]) -> list[dict[str, Any]]:
         """By one and the same bundle, whatever becomes of it meanwhile."""
@@ -32,13 +32,14 @@ class Opened:
     def look(self, figures: Figures) -> bool:
         """Take over a newer bundle where one is there and right; whether that was so. The old one answers until then.
 
-        What is wrong with a newer one is logged once.
+        What is wrong with a newer one is logged once, and it is looked at again once a file of it has changed: who
+        copies a bundle over another may have copied its seal before its graph.
         """
         try:
-            now = self._sealed()
+            now = self._sealed(), sorted((one.name, *_as_it_is(one)) for one in self.path.iterdir())
         except OSError:  # being replaced, or gone: the one in memory answers on
             return False
-        if now in (self.seal, self.refused):
+        if now[0] == self.seal or now == self.refused:
             return False
         try:
             seal, bundle = self._load()
@@ -66,3 +67,9 @@ class Opened:
             raise UserError(f"{self.path}: {wrong[0]}; export it again")
         bundle.seen.clear()
         return bundle.seal, bundle
+
+
+def _as_it_is(file: Path) -> tuple[int, int]:
+    """What a file that is written anew has otherwise: its size and when it was changed."""
+    told = file.stat()
+    return told.st_size, told.st_mtime_ns

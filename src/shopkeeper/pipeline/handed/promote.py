@@ -33,6 +33,7 @@ from shopkeeper.tracking.settings import Tracking
 log = logging.getLogger(__name__)
 ROUNDS = 5
 BEGINS = "\n## Promotion\n"
+TAG, ROLLED_BACK = "promotion", "rolled back to version"
 
 
 @dataclass(frozen=True)
@@ -61,8 +62,8 @@ def promote(tracking: Tracking, name: str, gates: Gates | None = None) -> list[F
     """Move the alias `champion` to the challenger if every gate holds; what was found of each.
 
     Raises:
-        UserError: tracking is off, there is no challenger, it is the champion already, or the two answered different
-            requests.
+        UserError: tracking is off, there is no challenger, it is the champion already, somebody has rolled it back, or
+            the two answered different requests.
     """
     registry = _registry(tracking)
     challenger, champion = registry.find(name, CHALLENGER), registry.find(name, CHAMPION)
@@ -74,11 +75,14 @@ def promote(tracking: Tracking, name: str, gates: Gates | None = None) -> list[F
         )
     if champion is not None and champion.number == challenger.number:
         raise UserError(f"version {champion.number} of {name} is the champion already; export another model")
+    if (said := challenger.tags.get(TAG, "")).startswith(ROLLED_BACK):  # for what no gate saw
+        raise UserError(f"version {challenger.number} of {name} was {said}; export another model, or delete its tag "
+                        f"'{TAG}' in MLflow to ask the gates again")  # fmt: skip
     found = list(_gates(registry, challenger, champion, gates or Gates()))
     granted = all(one.holds for one in found)
     against = "no champion yet" if champion is None else f"version {champion.number}"
     why = "; ".join(one.said for one in found if one.holds == granted)
-    tags = {"promotion": "granted" if granted else "refused", "promotion.against": against, "promotion.why": why[:4900]}
+    tags = {TAG: "granted" if granted else "refused", "promotion.against": against, "promotion.why": why[:4900]}
     lines = [f"{'Granted' if granted else 'Refused'}, against {against}.", ""]
     lines += [f"- {one.gate}: {'holds' if one.holds else 'does not hold'}; {one.said}" for one in found]
     registry.note(challenger, tags, challenger.text.partition(BEGINS)[0] + BEGINS + "\n" + "\n".join(lines) + "\n")
@@ -102,7 +106,10 @@ def roll_back(tracking: Tracking, name: str) -> tuple[str, str]:
             f"version {champion.number} of {name} is the previous champion already; train a challenger and promote it"
         )
     registry.point(name, CHAMPION, previous.number)
-    registry.note(champion, {"promotion": f"rolled back to version {previous.number}"}, champion.text)
+    end = f"\nRolled back: version {previous.number} is the champion again.\n"
+    registry.note(champion, {TAG: f"{ROLLED_BACK} {previous.number}"}, champion.text + end)
+    end = f"\nThe champion again, in place of version {champion.number}, which was rolled back.\n"
+    registry.note(previous, {}, previous.text + end)
     return champion.number, previous.number
 
 
