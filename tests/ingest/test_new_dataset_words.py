@@ -73,3 +73,21 @@ def test_kinds_of_goods_in_a_log_of_orders_are_no_kinds_of_events(tmp_path: Path
     assert "if 'kind' does, write event_type" in text
     booked = guess(tmp_path, head + "".join(f"{r}{'booked' if i % 3 else 'refund'}\n" for i, r in enumerate(rows)))[0]
     assert booked["event_type"]["map"]["refund"] == "return"  # one word is one of events: the column is read
+
+
+def test_charges_of_cards_are_purchases_at_their_unix_seconds(tmp_path: Path):
+    head = "charge_id,created,customer,product,amount_cents,type,refund_of\n"
+    kinds = {"trial": 0, "charge": 999, "refund": 999}
+    rows = [f"ch_{i},{1719835848 + 86400 * i},c{i % 9},plan-{i % 3},{kinds[k]},{k},"
+            for i, k in ((i, list(kinds)[i % 3]) for i in range(120))]  # fmt: skip
+    config, text = guess(tmp_path, head + "\n".join(rows) + "\n")
+    told = {"user_id": "customer", "item_id": "product", "timestamp": "created", "order_id": "charge_id"}
+    assert config["columns"] == told | {"price": "amount_cents"}
+    assert config["event_type"]["map"] == {"trial": "view", "charge": "purchase", "refund": "return"}
+    assert config["target_events"] == ["purchase"]
+    assert "trial: view # 40 rows # DOUBT: what is it?\n" in text  # for nothing, so it is not taken for a purchase
+    assert "divide_by: {price: 100}" in text
+    assert kind_of("chargeback") == "return"
+    config, text = guess(tmp_path, head + "\n".join(rows).replace("charge,", "zap,") + "\n")
+    assert config["event_type"]["map"]["zap"] == "purchase"  # nothing else is, and it has amounts
+    assert "zap: purchase # 40 rows # DOUBT: what is it? its rows have amounts\n" in text

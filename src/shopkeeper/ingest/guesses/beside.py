@@ -10,7 +10,7 @@ from typing import NamedTuple
 
 import polars as pl
 
-from shopkeeper.ingest.guesses.habits import kind_of
+from shopkeeper.ingest.guesses.habits import asked_rows
 from shopkeeper.ingest.guesses.headings import NAMES
 from shopkeeper.ingest.guesses.numbers import row_numbers
 from shopkeeper.ingest.guesses.scalars import DOUBT, quoted
@@ -71,8 +71,7 @@ def basket_line(
     if {"order_id", "session_id"} & there or not {"user_id", "item_id", "timestamp"} <= there:
         return None
     if "event_type" in there:
-        kinds = frame[columns["event_type"]].cast(pl.String)
-        frame = frame.filter(kinds.is_in([k for k in kinds.drop_nulls().unique() if kind_of(k) == "purchase"]))
+        frame = asked_rows(frame, columns, ["purchase"])
     elif not {"price", "quantity"} & there:  # looks or ratings, for all that is known
         return None
     who, when = frame[columns["user_id"]], frame[columns["timestamp"]].cast(pl.String)

@@ -17,9 +17,10 @@ EVENTS = {
     r"удал|видал|убра|убир|прибра",
     "add_to_cart": r"cart|basket|warenkorb|panier|carrito|carrello|koszyk|корзин|кошик",
     "favourite": r"fav|wish|like|collect",
-    "return": r"return|refund|cancel|retour|storno|rückgabe|rembours|devoluci|zwrot|annul|"
+    "return": r"return|refund|charge.?back|cancel|retour|storno|rückgabe|rembours|devoluci|zwrot|annul|"
     r"\banul|возврат|повернен|отмен|скасов",
-    "purchase": r"purchase|buy|order|transaction|checkout|sale|paid|kauf|bestel|achat|compra|acquist|zakup|покуп|"
+    "purchase": r"purchase|buy|order|transaction|checkout|sale|paid|^charged?s?$|^payments?$|renewal|"
+    r"kauf|bestel|achat|compra|acquist|zakup|покуп|"
     r"заказ|замовл",
     "search": r"search|query|suche",
     "rating": r"rat(e|ing)|review|star",
@@ -33,12 +34,28 @@ SHARE = 0.15  # of its target events
 NO_CUTOFF = "no cutoff leaves events to training, validation and test alike: there are too few instants"
 TEXT = (".csv", ".tsv", ".txt")  # files whose rows are about as long as one another
 BACK = 0.5  # of the days: a log in order of time never goes so far back from one row to the next
+PAID = 0.9  # share of the rows of a kind of events that have an amount, from which on they are purchases
 CHANCES = 50  # rows of customers who have some already; fewer show nothing
 
 
 def kind_of(value: str) -> str | None:
     """Our name of a kind of events, by what shops call it; None where it is like none."""
     return next((kind for kind, pattern in EVENTS.items() if re.search(pattern, value, re.IGNORECASE)), None)
+
+
+def kinds_of(frame: pl.DataFrame, columns: Mapping[str, str]) -> dict[str, str]:
+    """Our kind of each value of the column `event_type`: by its name, else `view`.
+
+    Where none is called like a purchase, what has amounts in nearly all of its rows is taken for one.
+    """
+    values = frame[columns["event_type"]].cast(pl.String)
+    named = {value: kind_of(value) for value in values.drop_nulls().unique().sort()}
+    if "price" in columns and "purchase" not in named.values():
+        amounts = frame[columns["price"]].cast(pl.String).str.contains("[1-9]").fill_null(False)
+        for value in [value for value, kind in named.items() if kind is None]:
+            if amounts.filter((values == value).fill_null(False)).sum() >= PAID * (values == value).sum():
+                named[value] = "purchase"
+    return {value: kind or "view" for value, kind in named.items()}
 
 
 def names_events(column: pl.Series) -> bool:
@@ -95,6 +112,8 @@ def windows_of(days: float | None, asked: np.ndarray | None = None) -> dict[str,
 
 def _days_divide(asked: np.ndarray, days: int) -> bool:
     """Whether both windows hold an instant, whether they end before or after the last day, and training one, too."""
+    if not len(asked):  # no time of what is asked for can be read
+        return False
     midnight = asked[-1] // MICROSECONDS_PER_DAY * MICROSECONDS_PER_DAY
     for end in (midnight, midnight + MICROSECONDS_PER_DAY):
         starts = end - np.array([2, 1, 0]) * days * MICROSECONDS_PER_DAY
@@ -117,8 +136,8 @@ def asked_rows(frame: pl.DataFrame, columns: Mapping[str, str], targets: Collect
     """The rows of a log whose events are asked for."""
     if "event_type" not in columns:
         return frame
-    kinds = frame[columns["event_type"]].cast(pl.String)
-    return frame.filter(kinds.is_in([k for k in kinds.unique().drop_nulls() if (kind_of(k) or "view") in targets]))
+    taken = [value for value, kind in kinds_of(frame, columns).items() if kind in targets]
+    return frame.filter(frame[columns["event_type"]].cast(pl.String).is_in(taken))
 
 
 def seen_line(frame: pl.DataFrame, columns: Mapping[str, str], targets: Collection[str]) -> str:

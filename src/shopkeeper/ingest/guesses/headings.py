@@ -10,10 +10,11 @@ NAMES = {  # our column -> what shops call it, most telling first
     r"^(acheteur|usuario|comprador|utente|acquirente|klant|klient|nabywca|клиент|покупатель|клієнт|покупець)",
     "item_id": r"^(item|product|sku|article|stock.?code|asin|isbn|movie|track|book|brand|good|artikel)|"
     r"^(code|r[ée]f[ée]rence|codice|c[oó]digo|kod|код)?.?(produ[ikc]t|prodott|art[ií]c|articol|towar|товар|артикул)",
-    "timestamp": r"time|date|^ts$|_at$|datum|zeit|^when$|^data\b|fecha|дата|^время|^час\b",
+    "timestamp": r"time|date|^ts$|_at$|^created$|datum|zeit|^when$|^data\b|fecha|дата|^время|^час\b",
     "event_type": r"event|action|behaviou?r|^type$|kind|interaction|vorgang|ereignis|^aktion|"
     r"[ée]v[ée]nement|событие|подія",
-    "order_id": r"order|invoice|transaction|basket|receipt|bestel|^bon|beleg|rechnung|auftrag|"
+    "order_id": r"order|invoice|transaction|basket|receipt|(charge|payment).?(id|no|nr|number)$|"
+    r"bestel|^bon|beleg|rechnung|auftrag|"
     r"commande|facture|pedido|factura|ordin[ei]|fattura|zam[oó]wieni|paragon|заказ|замовлен|чек|счёт|рахунок",
     "session_id": r"session|visit(?!or)|sitzung|besuch(?!er)|sesi[oó]n|sesja|сесси|сеанс|сесі",
     "quantity": r"quantity|qty|units|count|^n$|number_of|menge|quantit|qt[ée]|cantidad|"

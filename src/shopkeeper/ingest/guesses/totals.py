@@ -85,7 +85,7 @@ def _net_or_cents(read: pl.DataFrame, price: str, among: list[str]) -> list[str]
     if len(amounts) >= ROWS and bool((amounts % 1 == 0).all()) and float(amounts.median() or 0) >= 100:  # type: ignore[arg-type]
         found.append(
             f"{DOUBT}every '{price}' is a whole number, most of 100 and more: are these cents? amounts are reported as "
-            f"they stand here"
+            f"they stand here, and divide_by: {{price: 100}} makes whole ones of them"
         )
     return found
 

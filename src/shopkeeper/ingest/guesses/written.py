@@ -13,7 +13,7 @@ from shopkeeper.ingest.guesses.back import return_rules
 from shopkeeper.ingest.guesses.beside import basket_line, discount_doubt, is_packed, item_columns, last_of, person_lines
 from shopkeeper.ingest.guesses.currencies import NAMED as CURRENCY
 from shopkeeper.ingest.guesses.currencies import currency_lines
-from shopkeeper.ingest.guesses.habits import kind_of
+from shopkeeper.ingest.guesses.habits import kind_of, kinds_of
 from shopkeeper.ingest.guesses.headings import NAMES
 from shopkeeper.ingest.guesses.id_doubts import id_doubts
 from shopkeeper.ingest.guesses.numbers import numbers, unread
@@ -150,11 +150,12 @@ def _event_lines(
     values = frame[theirs].cast(pl.String).drop_nulls().value_counts(sort=True, name="n")
     lines += ["event_type:", f"  column: {quoted(theirs)}", "  map:"]
     kinds = []
+    ours = kinds_of(frame, columns)
     for value, n in values.sort("n", theirs, descending=[True, False]).iter_rows():
-        found = kind_of(value)
-        note = "" if found else f" {DOUBT}what is it?"
-        kinds.append(found or "view")
-        lines.append(f"    {quoted(value)}: {found or 'view'} # {n:,} rows{note}")
+        paid = " its rows have amounts" if ours[value] == "purchase" else ""
+        note = "" if kind_of(value) else f" {DOUBT}what is it?{paid}"
+        kinds.append(ours[value])
+        lines.append(f"    {quoted(value)}: {ours[value]} # {n:,} rows{note}")
     of_value = dict(zip(values.sort("n", theirs, descending=[True, False])[theirs], kinds, strict=True))
     kind_of_row = frame[theirs].cast(pl.String).replace_strict(of_value, default="")
     doubts, rules = return_rules(frame, columns, kind_of_row, decimal)
