@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from datetime import datetime
 from pathlib import Path
 
@@ -283,3 +284,19 @@ def test_a_title_is_one_where_a_table_of_three_columns_and_five_lines_follows(
     lines = ["A report", header, *(",".join(f"v{n}" for _ in header.split(",")) for n in range(rows))]
     (tmp_path / "log.csv").write_text("\n".join(lines) + "\n")
     assert reader_of(tmp_path / "log.csv")[0].get("skip_lines", 0) == above
+
+
+@pytest.mark.parametrize("encoding", ["cp1252", "cp1251", "utf-16"])
+@pytest.mark.parametrize("nested", [False, True])
+def test_json_lines_in_another_encoding_are_read_in_it(tmp_path: Path, encoding: str, nested: bool):
+    name = "Größe" if encoding != "cp1251" else "размер"
+    things = [[{"item": f"{name}{n % 5}"}] for n in range(60)]
+    lines = [
+        {"customer": f"c{n % 7}", "when": f"2024-01-{1 + n % 28:02d}", **({"lines": of} if nested else of[0])}
+        for n, of in enumerate(things)
+    ]
+    text = "".join(json.dumps(line, ensure_ascii=False) + "\n" for line in lines)
+    config, _ = guess(tmp_path, text.encode(encoding), "log.jsonl")
+    assert config["reader"] == {"format": "json_lines", "encoding": encoding}
+    p = Prepared.open(prepare_dataset(config, tmp_path, tmp_path / "out", progress=False))
+    assert sorted(p.items["item_id"].to_pylist()) == [f"{name}{n}" for n in range(5)]

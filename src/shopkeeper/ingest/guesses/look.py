@@ -21,7 +21,7 @@ from shopkeeper.typed import made
 QUOTED = re.compile(r'(?:^|(?<=[,;\t|]))"(?:[^"]|"")*"(?=[,;\t|]|\r?$)', re.MULTILINE)
 
 LOOKED_AT = 50  # lines
-OF_A_BYTE = ("cp1252", "cp1251")  # encodings that are guessed
+OF_A_BYTE = {"cp1252": "Western Europe", "cp1251": "Cyrillic"}  # encodings that are guessed
 DELIMITERS = (",", ";", "\t", "|")
 
 
@@ -33,37 +33,59 @@ def reader_of(path: Path) -> tuple[dict[str, Any], list[str]]:
             return {"format": kind}, []
     if name.endswith((".xlsx", ".xls")):
         return workbook_options(path)
-    head, encoding, doubts = b"", "utf-8", []
+    head, encoding = _beginning(path)
+    doubts = []
+    if encoding == "utf-8" and (encoding := _encoding(head)) != "utf-8":
+        doubts.append(f"the text is not UTF-8; {encoding} ({OF_A_BYTE[encoding]}) is a guess")
+    told = {} if encoding == "utf-8" else {"encoding": encoding}
+    _refuse_whole_json(path, head)
+    if head.lstrip().startswith(b"{"):
+        return {"format": "json_lines", **told}, doubts
+    options, more = _table(head.decode(encoding if encoding in OF_A_BYTE else "utf-8", "replace"))
+    return {**options, **told}, doubts + more
+
+
+def _beginning(path: Path) -> tuple[bytes, str]:
+    """The first bytes of a file, in UTF-8 where they were in UTF-16, and which of the two they were in."""
     try:
-        head = next(read_chunks(path, size=1 << 20)).data
+        return next(read_chunks(path, size=1 << 20)).data, "utf-8"
     except StopIteration:
         raise UserError(f"{path} is empty; give a file with rows, or take it out of its folder") from None
     except UserError as e:
         if "UTF-16" not in str(e):
             raise
-        encoding = "utf-16"
-        head = next(read_chunks(path, size=1 << 20, encoding=encoding)).data
+    return next(read_chunks(path, size=1 << 20, encoding="utf-16")).data, "utf-16"
+
+
+def _encoding(head: bytes) -> str:
+    """UTF-8, or the encoding of a byte a letter that the text is most likely in."""
     try:
         head.decode("utf-8")
     except UnicodeDecodeError:
         high = re.findall(rb"[\x80-\xff]", head)
         words = b"".join(re.findall(rb"[\xa8\xaa\xaf\xb2-\xb4\xb8\xba\xbf\xc0-\xff]{3,}", head))
         # Letters with accents stand among others; where whole words are of high bytes, an alphabet is.
-        encoding, where = ("cp1251", "Cyrillic") if 2 * len(words) > len(high) else ("cp1252", "Western Europe")
-        doubts.append(f"the text is not UTF-8; {encoding} ({where}) is a guess")
+        return "cp1251" if 2 * len(words) > len(high) else "cp1252"
+    return "utf-8"
+
+
+def _refuse_whole_json(path: Path, head: bytes) -> None:
+    """A `UserError` with the way out for JSON that is not an object a line."""
     if re.match(rb'\s*\{[^\[\]]*"batch"\s*:\s*\[\s*\{', head):
         raise UserError(
             f"{path} holds batches of calls; write a call per line into a folder of its own: "
             f"jq -c '.batch[]' {path.name} > calls/{path.stem}.jsonl"
         )
-    if head.lstrip().startswith(b"{"):
-        return {"format": "json_lines"}, doubts
     if re.match(rb"\s*\[\s*\{", head):
         raise UserError(
             f"{path} is one JSON list; write an object per line: jq -c '.[]' {path.name} > {path.stem}.jsonl, or in "
             f"pandas to_json(…, orient='records', lines=True)"
         )
-    text = head.decode(encoding if encoding in OF_A_BYTE else "utf-8", "replace")
+
+
+def _table(text: str) -> tuple[dict[str, Any], list[str]]:
+    """How the lines of a text become columns, and doubts."""
+    doubts = []
     plain = QUOTED.sub(lambda cell: re.sub(r"[,;\t|\r\n]", " ", cell[0]), text)
     above = _above(plain.splitlines()[:LOOKED_AT])
     lines = [line for line in plain.splitlines()[above:LOOKED_AT] if line.strip()]
@@ -82,8 +104,6 @@ def reader_of(path: Path) -> tuple[dict[str, Any], list[str]]:
         options = {"format": "sequences" if ragged else "blank_separated"}
     elif best != ",":
         options["delimiter"] = best
-    if encoding != "utf-8":
-        options["encoding"] = encoding
     if above:
         options["skip_lines"] = above
         doubts.append(f"the first {above} lines stand above the header, so that reader.skip_lines leaves them out")
@@ -111,9 +131,9 @@ def _above(lines: list[str]) -> int:
     return first if most >= 2 and len(below) >= 5 and set(below) == {most} and named else 0
 
 
-def first_lines(path: Path, most: int = 50) -> list[str]:
+def first_lines(path: Path, encoding: str = "utf-8", most: int = 50) -> list[str]:
     """The first lines of a text file that are not blank; what is no UTF-8 in them is replaced."""
-    start = next(read_chunks(path, size=1 << 16, quotes=False), None)
+    start = next(read_chunks(path, size=1 << 16, quotes=False, encoding=encoding), None)
     lines = start.data.decode("utf-8", "replace").splitlines()[:most] if start is not None else []
     return [line.strip() for line in lines if line.strip()]
 

@@ -31,7 +31,7 @@ def unfolded(
     Raises:
         UserError: a file whose rows hold several lists and nothing tells which one is of events.
     """
-    names, lists = _names(path, options["format"])
+    names, lists = _names(path, options["format"], told.encoding or "utf-8")
     if not lists and not any("." in name for name in names):
         return pl.DataFrame(), "", []
     taken, doubts = "", []
@@ -58,14 +58,14 @@ def unfolded(
     return pl.concat(frames, how="vertical_relaxed").head(rows), taken, doubts
 
 
-def _names(path: Path, format: str) -> tuple[list[str], dict[str, set[str]]]:
+def _names(path: Path, format: str, encoding: str) -> tuple[list[str], dict[str, set[str]]]:
     """Paths of plain values outside of lists, and per list its entries' fields ("": entries are plain values)."""
     if format == "parquet":
         return _of_types(pq.read_schema(path))
     plain: dict[str, None] = {}
     lists: dict[str, set[str]] = {}
     pairs: set[str] = set()
-    start = next(read_chunks(path, quotes=False)).data
+    start = next(read_chunks(path, quotes=False, encoding=encoding)).data
     for line in [line for line in start.split(b"\n") if line.strip()][:LINES]:
         _walk(json.loads(line), "", plain, lists, pairs)
     return list(plain), {name: fields for name, fields in lists.items() if fields and name not in pairs}

@@ -108,7 +108,9 @@ def _heads_of(paths: Sequence[Path]) -> tuple[list[Head], list[tuple[str, Export
         except UserError as e:
             unread[path] = e
     found = [
-        recognised(columns, FEWEST) if "names" not in options else without_header(first_lines(file))
+        recognised(columns, FEWEST)
+        if "names" not in options
+        else without_header(first_lines(file, options.get("encoding", "utf-8")))
         for file, options, _, columns in heads
     ]
     return heads, found, unread
