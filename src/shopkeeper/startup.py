@@ -13,6 +13,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from typing import Any
 
+_for_good = False  # `stays_for_good` was called; others may freeze, too: a server that is about to fork, or our tests
+
 
 @contextmanager
 def without_collecting() -> Iterator[None]:
@@ -26,7 +28,7 @@ def without_collecting() -> Iterator[None]:
     try:
         yield
     finally:
-        if gc.get_freeze_count():
+        if _for_good:
             gc.freeze()
         if was:
             gc.enable()
@@ -37,6 +39,8 @@ def stays_for_good() -> None:
 
     For the process of one command alone: in a session that somebody works in, what they have let go would stay, too.
     """
+    global _for_good
+    _for_good = True
     gc.freeze()
 
 
