@@ -275,6 +275,10 @@ def test_a_newer_bundle_takes_over_when_its_goldens_pass_and_only_then(
 
     shutil.rmtree(folder)
     assert not service.opened.look(service.figures)  # gone for a moment
+    assert "gone" not in [getattr(one, "told", {}).get("outcome") for one in caplog.records]
+    for _ in range(3):
+        assert not service.opened.look(service.figures)
+    assert [getattr(one, "told", {}).get("outcome") for one in caplog.records].count("gone") == 1
     shutil.copytree(exported["popularity"], folder)
     assert service.opened.look(service.figures)
     answer = asked(app, "/v1/answer", {"history": ["i2"]}).json

@@ -39,6 +39,12 @@ def test_what_is_copied_is_there_and_nothing_else_is_sent_to_the_build():
     assert steps("USER") == ["service"]  # not root
 
 
+def test_its_page_mounts_the_folder_above_the_bundle_so_that_a_newer_export_is_seen():
+    (run,) = (line for line in LINES if line.startswith("# Run: "))
+    (mounted,) = re.findall(r"-v \$PWD/exports:(\S+):ro ", run)
+    assert Path(run.split()[-1]).parent == Path(mounted)
+
+
 @pytest.mark.slow
 def test_its_steps_make_a_service_that_answers_says_that_it_is_well_and_ends_when_told(tmp_path: Path):
     source, place = tmp_path / "src", tmp_path / "environment"
@@ -67,7 +73,7 @@ def test_its_steps_make_a_service_that_answers_says_that_it_is_well_and_ends_whe
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
     (entry,) = (json.loads(line) for line in steps("ENTRYPOINT"))
-    entry = [str(place / "bin" / entry[0]), *(str(bundle) if word == "/bundle" else word for word in entry[1:])]
+    entry = [str(place / "bin" / entry[0]), *entry[1:], str(bundle)]
     clean = {k: v for k, v in os.environ.items() if k != "PYTHONPATH"}
     service = subprocess.Popen(
         [*entry, "--port", str(port)], env=clean, cwd=tmp_path, stderr=subprocess.PIPE, text=True

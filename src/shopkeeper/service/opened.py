@@ -15,6 +15,7 @@ from shopkeeper.errors import UserError
 from shopkeeper.service.figures import Figures
 
 log = logging.getLogger("shopkeeper.service")
+GONE = "no bundle is in its folder any more; in a container mount the folder above it, in which a newer one appears"
 
 
 class Opened:
@@ -23,6 +24,7 @@ class Opened:
     def __init__(self, path: Path, threads: int = 1, approximate: bool = False):
         self.path, self.threads, self.approximate = Path(path), threads, approximate
         self.seal, self.bundle = self._load()
+        self.missed = 0  # looks in a row at which no bundle was there
         self.refused: object = None  # the seal of a bundle that was looked at and not taken, and its files as they were
 
     def answer(self, said: Sequence[Any]) -> list[dict[str, Any]]:
@@ -38,7 +40,11 @@ class Opened:
         try:
             now = self._sealed(), sorted((one.name, *_as_it_is(one)) for one in self.path.iterdir())
         except OSError:  # being replaced, or gone: the one in memory answers on
+            self.missed += 1
+            if self.missed == 2:
+                log.warning("reload", extra={"told": {"outcome": "gone", "reason": GONE}})
             return False
+        self.missed = 0
         if now[0] == self.seal or now == self.refused:
             return False
         try:

@@ -152,6 +152,8 @@ def _readme(
     yield from ("", "Start it with this folder at `/models`, then ask:", "", "```sh", start)
     quoted = json.dumps(body).replace("'", "'\\''")  # within quotes of the shell
     yield from (f"curl -s localhost:8000/v2/models/{name}/infer -d '{quoted}'", "```", "")
+    yield ("A newer bundle is written as a whole in the place of this folder: start Triton anew, which has the folder "
+           "mounted that was there.")  # fmt: skip
     yield "Several requests go into one call as `[n, 1]`. A wrong one has `error` in its own answer; the others do not."
     if tensors is None:
         return
