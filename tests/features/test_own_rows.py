@@ -25,10 +25,9 @@ def rows() -> OwnRows:
 
 def told(own: OwnRows, after: int, at: float, usual: float = 10.0) -> dict[int, dict[str, float]]:
     """Of each own item at a query after this row: its columns by name."""
-    query, row = own.pairs(np.array([after]))
-    last = np.full(len(row), after)
-    counts = own.counts(query, row, last)
-    times = own.times(row, last, np.full(len(row), int(at * DAY)), np.full(10, usual))
+    after_Q, at_Q = np.array([after]), np.array([int(at * DAY)])
+    query, row = own.pairs(after_Q)
+    counts, times = own.counts(query, row, after_Q), own.times(query, row, after_Q, at_Q, np.full(10, usual))
     names = (*COUNTS, *TIMES)
     return {
         int(own.item[r]): dict(zip(names, map(float, line), strict=True))

@@ -121,46 +121,51 @@ class OwnRows:
         newest = self.following[row] > row_Q[query]
         return query[newest], row[newest]
 
-    def counts(self, query_R: np.ndarray, row_R: np.ndarray, after_R: np.ndarray) -> np.ndarray:
-        """`COUNTS` of pairs (query, row, the row after which it is asked), by query: float32 (R, len(COUNTS))."""
-        taken, orders = self.taken[row_R], self.orders[after_R]
-        n_Q = np.bincount(query_R)
+    def counts(self, query_R: np.ndarray, row_R: np.ndarray, after_Q: np.ndarray) -> np.ndarray:
+        """`COUNTS` of pairs (query, row), by query, for queries after the rows `after_Q`: float32 (R, len(COUNTS))."""
+        taken, orders_Q = self.taken[row_R], self.orders[after_Q]
+        n_Q, orders = np.bincount(query_R, minlength=len(after_Q)), orders_Q[query_R]
         behind = np.cumsum(n_Q)[query_R] - 1 - np.arange(len(query_R))  # own items whose newest event is newer
         still = self.orders[row_R] == orders  # no target step since
         visit = np.zeros(len(row_R), bool)
         if self.session is not None:
-            visit = (self.session[row_R] == self.session[after_R]) & (self.session[after_R] > 0)
+            session_R = self.session[after_Q][query_R]
+            visit = (self.session[row_R] == session_R) & (session_R > 0)
         columns = [taken == 0, taken == 1, np.log1p(taken), np.log1p(self.other[row_R]),
-                   taken / np.maximum(orders, 1), np.log1p(orders), np.log(n_Q[query_R]), np.log1p(behind),
+                   taken / np.maximum(orders, 1), np.log1p(orders_Q)[query_R], np.log(n_Q)[query_R], np.log1p(behind),
                    np.log1p(self.since[row_R]) * still, np.minimum(self.carted[row_R], 1) * still, visit]  # fmt: skip
         return _side_by_side(columns)
 
-    def times(self, row_R: np.ndarray, after_R: np.ndarray, at_R: np.ndarray, usual_V: np.ndarray) -> np.ndarray:
-        """`TIMES` of pairs that are asked at the instants `at_R` (µs): float32 (R, len(TIMES)).
+    def times(
+        self, query_R: np.ndarray, row_R: np.ndarray, after_Q: np.ndarray, at_Q: np.ndarray, usual_V: np.ndarray
+    ) -> np.ndarray:
+        """`TIMES` of pairs (query, row), for queries after the rows `after_Q`, at `at_Q` (µs): float32 (R, len(TIMES)).
 
         `usual_V`: the items' usual gaps in days. Logarithms of days; what cannot be known is 0.
         """
         assert self.time is not None
         time = self.time
 
-        def since(row: np.ndarray) -> np.ndarray:
-            return np.maximum((at_R - time[row]) / MICROSECONDS_PER_DAY, 0.0)
+        def since(at: np.ndarray, row: np.ndarray) -> np.ndarray:
+            return np.maximum((at - time[row]) / MICROSECONDS_PER_DAY, 0.0)
 
         def gap(begin: np.ndarray, end: np.ndarray, times: np.ndarray) -> np.ndarray:
             days = (time[end] - time[begin]) / MICROSECONDS_PER_DAY / np.maximum(times - 1, 1)
             return np.log(np.maximum(days, SHORTEST_DAYS))
 
-        taken, orders = self.taken[row_R], self.orders[after_R]
-        last, order = self.last_taken[row_R], self.last_order[after_R]
-        taken_age = np.log(np.maximum(since(last), SHORTEST_DAYS))
-        order_age = np.log(np.maximum(since(order), SHORTEST_DAYS))
-        own, own_orders = gap(self.first_taken[row_R], last, taken), gap(self.first_order[after_R], order, orders)
-        ever, again = taken > 0, taken > 1
+        # What is the query's own is computed once for it, and not for each of its items.
+        orders_Q, order_Q = self.orders[after_Q], self.last_order[after_Q]
+        order_age_Q = np.log(np.maximum(since(at_Q, order_Q), SHORTEST_DAYS))
+        own_orders_Q = gap(self.first_order[after_Q], order_Q, orders_Q)
+        taken, last, at_R = self.taken[row_R], self.last_taken[row_R], at_Q[query_R]
+        taken_age = np.log(np.maximum(since(at_R, last), SHORTEST_DAYS))
+        own, ever, again = gap(self.first_taken[row_R], last, taken), taken > 0, taken > 1
         columns = [
-            np.log1p(since(row_R)), np.log1p(after_R - row_R), np.log1p(orders - self.orders[row_R]), row_R > order,
+            np.log1p(since(at_R, row_R)), np.log1p(after_Q[query_R] - row_R),
+            np.log1p(orders_Q[query_R] - self.orders[row_R]), row_R > order_Q[query_R],
             taken_age * ever, own * again, (taken_age - own) * again,
-            (taken_age - np.log(usual_V[self.item[row_R]])) * ever, order_age * (orders > 0),
-            own_orders * (orders > 1), (order_age - own_orders) * (orders > 1),
+            (taken_age - np.log(usual_V[self.item[row_R]])) * ever, (order_age_Q * (orders_Q > 0))[query_R],
+            (own_orders_Q * (orders_Q > 1))[query_R], ((order_age_Q - own_orders_Q) * (orders_Q > 1))[query_R],
         ]  # fmt: skip
         return _side_by_side(columns)
 

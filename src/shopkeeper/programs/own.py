@@ -36,14 +36,14 @@ def own_items(requests: Requests, a: Arrays) -> tuple[np.ndarray, np.ndarray, np
     if "out" not in a:
         return asked[query], item, np.zeros(len(item), np.float32)
     demand_SR = np.atleast_2d(a["demand"])[:, item]  # bundles of before have one half-life
-    features = [own.counts(query, row, row_Q[query]), demand_SR.T]
+    features = [own.counts(query, row, row_Q), demand_SR.T]
     if a["clock"][0]:
         assert own.time is not None
         at_Q = own.time[row_Q]
         if requests.instant is not None:
             told = requests.instant[asked]
             at_Q = np.where(told == NO_TIME, at_Q, told)
-        features.append(own.times(row, row_Q[query], at_Q[query], a["usual"]))
+        features.append(own.times(query, row, row_Q, at_Q, a["usual"]))
     told_RF = np.concatenate(features, 1)
     hidden_RH = told_RF @ a["weight"].T + a["bias"] + a["kind"][own.kind[row]]
     value_R = np.maximum(hidden_RH, 0) @ a["out"] + a["again"][item]

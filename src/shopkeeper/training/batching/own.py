@@ -58,14 +58,14 @@ class Pairs:
         """
         query, row = own.pairs(row_Q)
         item, history = own.item[row], term.shape.history
-        columns, after = [], row_Q[query]
+        columns = []
         if history != "copy":
-            columns += [own.counts(query, row, after), demand_RS(query, item)]
+            columns += [own.counts(query, row, row_Q), demand_RS(query, item)]
         else:
             columns = [np.zeros((len(query), 0), np.float32)]
         if history == "kernel":
             assert at_Q is not None
-            columns.append(own.times(row, after, at_Q[query], term.usual_V.numpy(force=True)))
+            columns.append(own.times(query, row, row_Q, at_Q, term.usual_V.numpy(force=True)))
         query = query if number_Q is None else number_Q[query]
         q_R, i_R, k_R = (torch.from_numpy(c.astype(np.int64, copy=False)) for c in (query, item, own.kind[row]))
         told = columns[-1] if len(columns) == 1 else np.concatenate(columns, 1)
