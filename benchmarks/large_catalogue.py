@@ -109,10 +109,11 @@ def measured(name: str, n_items: int, steps: int, every: int) -> dict[str, Any]:
     device = execution.device_of(config)
     if device.type == "cpu":
         memory.keep_freed()
-    plan = execution.choose(
-        config, device=device, n_classes=n_items, max_length=LENGTH, batch_size=BATCH, resident=True
-    )
     network = model.network_class(model.shape_class(n_items, max_length=LENGTH, **settings)).to(device)
+    plan = execution.choose(
+        config, device=device, n_classes=n_items, max_length=LENGTH, batch_size=BATCH, resident=True,
+        work=execution.work_of(network, n_items, BATCH * LENGTH),
+    )  # fmt: skip
     view, each = view_of(n_items, network), network.activation_bytes(memory.value_bytes(plan), plan.fused_attention)
     plan = execution.within(plan, config, each * LENGTH)  # as `training.fit` does
     estimate = memory.estimate_memory(

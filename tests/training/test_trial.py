@@ -135,7 +135,7 @@ def test_an_installed_softmax_kernel_has_to_work_to_agree_and_to_be_faster(times
 def test_the_graphs_asked_for_need_a_gpu():
     choose = lambda device: execution.choose(
         TrainerConfig(compile="graphs", precision="fp32"), device=torch.device(device), n_classes=9, max_length=9,
-        batch_size=4, resident=True,
+        batch_size=4, resident=True, work=0,
     )  # fmt: skip
     assert (choose("cuda").compile, choose("cuda").graphs, choose("cuda").pad) == (True, True, trial.PAD)
     assert (choose("cpu").compile, choose("cpu").graphs, choose("cpu").pad) == (True, False, 1)
@@ -212,7 +212,7 @@ def test_a_kernel_is_taken_where_it_is_installed_on_a_gpu_in_bf16_alone(installe
 
     def softmax(device: str, precision: str) -> str:
         config = TrainerConfig(precision=precision)
-        sizes = {"n_classes": 9, "max_length": 9, "batch_size": 4, "resident": True}
+        sizes = {"n_classes": 9, "max_length": 9, "batch_size": 4, "resident": True, "work": 0}
         return execution.choose(config, device=torch.device(device), **sizes).softmax
 
     assert softmax("cuda", "bf16") == kernel

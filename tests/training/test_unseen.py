@@ -12,6 +12,7 @@ from small_training import TRAINER, fit
 
 from shopkeeper.nn import softmax
 from shopkeeper.nn.losses import Negatives
+from shopkeeper.nn.networks.sasrec import SASRecNetwork, SASRecShape
 from shopkeeper.training.batching.batches import TrainingView
 from shopkeeper.training.config import TrainerConfig
 from shopkeeper.training.devices import execution
@@ -43,12 +44,31 @@ def test_in_bf16_the_weights_stay_float32(tiny_shop):
         assert (weight != weight.bfloat16().float()).float().mean() > 0.5, name
 
 
-@pytest.mark.parametrize(("avx", "amx", "precision"), [(1, 0, "bf16"), (0, 1, "bf16"), (0, 0, "fp32")])
-def test_a_processor_with_units_for_bf16_uses_them(monkeypatch: pytest.MonkeyPatch, avx, amx, precision: str):
+@pytest.mark.parametrize(
+    ("device", "avx", "amx", "share", "precision"),
+    [
+        ("cpu", 1, 0, 1, "bf16"),
+        ("cpu", 0, 1, 1, "bf16"),
+        ("cpu", 1, 1, 0.99, "fp32"),  # for each new shape oneDNN makes a kernel, which takes longer than so little work
+        ("cpu", 0, 0, 100, "fp32"),
+        ("cuda", 0, 0, 0.01, "bf16"),
+    ],
+)
+def test_units_for_bf16_are_used_where_a_batch_has_enough_to_multiply(monkeypatch, device, avx, amx, share, precision):
     monkeypatch.setattr("torch.cpu._is_avx512_bf16_supported", lambda: bool(avx))
     monkeypatch.setattr("torch.cpu._is_amx_tile_supported", lambda: bool(amx))
-    plan = execution.choose(TrainerConfig(), device=CPU, n_classes=30, max_length=12, batch_size=16, resident=True)
+    monkeypatch.setattr("torch.cuda.is_bf16_supported", lambda including_emulation: True)
+    plan = execution.choose(
+        TrainerConfig(), device=torch.device(device), n_classes=30, max_length=12, batch_size=16, resident=True,
+        work=share * execution.BF16_FROM,
+    )  # fmt: skip
     assert plan.precision == precision
+
+
+def test_the_work_of_a_batch_is_that_of_its_matrices_and_of_the_catalogue():
+    network = SASRecNetwork(SASRecShape(n_items=30, width=8, max_length=12, blocks=2))
+    block = 3 * 8 * 8 + 8 * 8 + 2 * 8 * 8  # query, key and value, what joins the heads, the feed-forward layer
+    assert execution.work_of(network, 30, 16 * 5) == 16 * 5 * (2 * block + 30 * 8)
 
 
 def test_the_softmax_holds_a_chunk_of_logits_and_no_more(tiny_shop, monkeypatch: pytest.MonkeyPatch):
@@ -68,7 +88,9 @@ def test_the_softmax_holds_a_chunk_of_logits_and_no_more(tiny_shop, monkeypatch:
 def test_batches_are_laid_out_in_buckets_of_like_lengths(tiny_shop, monkeypatch: pytest.MonkeyPatch):
     """A single bucket pads every sequence to the longest one: several times the work."""
     view = _made_up(256, 100, 200)
-    plan = execution.choose(TrainerConfig(), device=CPU, n_classes=100, max_length=200, batch_size=128, resident=True)
+    plan = execution.choose(
+        TrainerConfig(), device=CPU, n_classes=100, max_length=200, batch_size=128, resident=True, work=0
+    )
     users = np.arange(128)
     positions = int(view.length_U[users].sum())
     assert view.batch(users, plan.edges, 0, 0).layout.n_slots < 1.5 * positions

@@ -91,12 +91,13 @@ def _torch_facts() -> dict[str, str]:
         f"{torch.cuda.get_device_name(i)} ({torch.cuda.get_device_properties(i).total_memory / 2**30:.0f} GiB)"
         for i in range(torch.cuda.device_count())
     ]
+    units = flags & {"avx512_bf16", "amx_bf16"}
     return {
         "torch threads": str(torch.get_num_threads()),
         "BLAS": "MKL" if torch.backends.mkl.is_available() else "OpenBLAS or other",
         "oneDNN": "yes" if torch.backends.mkldnn.is_available() else "no",
         "vector instructions": cpu,
-        "bf16 on the CPU": "in hardware" if flags & {"avx512_bf16", "amx_bf16"} else "emulated: fp32 is faster",
+        "bf16 on the CPU": "in hardware, taken by large networks" if units else "emulated: fp32 is faster",
         "GPUs": ", ".join(gpus) or "none",
         "bf16 on the GPU": ("yes" if torch.cuda.is_bf16_supported() else "no") if gpus else "-",
     }

@@ -157,7 +157,7 @@ class TrainerConfig:
     name: str = "auto"  # of the file in conf/trainer
     accelerator: str = "auto"  # auto (a GPU when there is one) | cpu | gpu
     devices: int = 1  # processes; more than one: data parallel
-    precision: str = "auto"  # auto (bf16 where the hardware has it) | bf16 | fp32
+    precision: str = "auto"  # auto (bf16 where it is faster) | bf16 | fp32
     compile: str = "auto"  # torch.compile: auto (a short trial on CUDA) | on | graphs (CUDA graphs, too) | off
     threads: int | None = None  # CPU threads; null: as PyTorch chooses
     deterministic: bool = False  # CUDA: only kernels that give the same bits run to run

@@ -236,6 +236,7 @@ def _plan(
         resident = plan.resident and config.resident != "mapped"
         return replace(plan, processes=config.devices, resident=resident)
     fits = objective.bytes < memory.available(device) // 2 and not (spilled and device.type == "cpu")
+    length = float(objective.length_U.mean())
     plan = execution.choose(
         config,
         device=device,
@@ -243,9 +244,10 @@ def _plan(
         max_length=network.shape.max_length,
         batch_size=recipe.batch_size,
         resident=config.resident == "device" or (config.resident == "auto" and fits),
+        work=execution.work_of(network, objective.negatives or objective.n_classes, recipe.batch_size * length),
     )
     each = network.activation_bytes(memory.value_bytes(plan), plan.fused_attention)
-    plan = execution.within(plan, config, each * float(objective.length_U.mean()))
+    plan = execution.within(plan, config, each * length)
     log.info("execution plan: %s", ", ".join(f"{k}={v}" for k, v in plan.to_json().items() if k != "edges"))
     return plan
 

@@ -10,6 +10,7 @@ from dataclasses import replace
 import torch
 
 from shopkeeper.errors import UserError
+from shopkeeper.nn.network import SequenceNetwork
 from shopkeeper.nn.softmax import chunk_rows
 from shopkeeper.training.batching.layout import DEFAULT_EDGES
 from shopkeeper.training.config import Plan, TrainerConfig
@@ -18,6 +19,9 @@ from shopkeeper.training.devices.autotune import PAD
 log = logging.getLogger(__name__)
 KERNELS = {"cut_cross_entropy": "cut_cross_entropy", "liger": "liger_kernel"}  # of the softmax, their packages
 MOST_CORES = 8  # shares of a batch; what a share's Python does, the others wait for
+BF16_FROM = (
+    5e8  # of `work_of`, on a CPU: less does not pay back the kernel that oneDNN makes for each new shape in bf16
+)
 KEPT_BYTES = 1 << 29  # of sequences at a time on a CPU: more of them are not faster, and the catalogue needs the room
 
 
@@ -42,13 +46,27 @@ def has_bf16(device: torch.device) -> bool:
     return bool(torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported())
 
 
+def work_of(network: SequenceNetwork, n_classes: int, positions: float) -> float:
+    """Multiplications of a batch of so many positions, forwards, those of attention left out."""
+    tables = tuple(f"{table}." for table in (*network.tables, *network.by_position))  # looked up, not multiplied
+    matrices = sum(p.numel() for name, p in network.named_parameters() if p.dim() > 1 and not name.startswith(tables))
+    return positions * (matrices + n_classes * network.shape.width)
+
+
 def choose(
-    config: TrainerConfig, *, device: torch.device, n_classes: int, max_length: int, batch_size: int, resident: bool
+    config: TrainerConfig,
+    *,
+    device: torch.device,
+    n_classes: int,
+    max_length: int,
+    batch_size: int,
+    resident: bool,
+    work: float,
 ) -> Plan:
-    """The plan for this machine; fields of `config.plan` are taken as they are."""
+    """The plan for this machine; fields of `config.plan` are taken as they are. `work`: see `work_of`."""
     precision = config.precision
     if precision == "auto":
-        precision = "bf16" if has_bf16(device) else "fp32"
+        precision = "bf16" if has_bf16(device) and (device.type == "cuda" or work >= BF16_FROM) else "fp32"
     cuda, threads = device.type == "cuda", config.threads or torch.get_num_threads()
     graphs = cuda and config.compile == "graphs"
     whole = config.compile in ("on", "graphs") or config.profiler  # profilers see one thread, and one twin is compiled

@@ -28,6 +28,9 @@ def events_per_second(seconds: float, *, n_items: int = 5_000, max_length: int =
     if device.type == "cpu":
         memory.keep_freed()
     shape = SASRecShape(n_items, max_length=max_length)
+    torch.manual_seed(0)
+    network = SASRecNetwork(shape).to(device).train()
+    view = _made_up(2_000, n_items, max_length).to(device)
     plan = execution.choose(
         config,
         device=device,
@@ -35,10 +38,8 @@ def events_per_second(seconds: float, *, n_items: int = 5_000, max_length: int =
         max_length=max_length,
         batch_size=recipe.batch_size,
         resident=True,
+        work=execution.work_of(network, n_items, recipe.batch_size * float(view.length_U.mean())),
     )
-    torch.manual_seed(0)
-    network = SASRecNetwork(shape).to(device).train()
-    view = _made_up(2_000, n_items, max_length).to(device)
     objective = NextItem().learn_from(view, network, recipe.loss)
     objective.ready(network, plan, device, 0)
     module = SequenceModule(network, objective, recipe, plan, seed=0).to(device)
