@@ -40,21 +40,37 @@ def test_a_log_without_times_gets_no_time_zone(tmp_path: Path):
     assert "timestamp" not in told
 
 
-def test_dates_that_are_written_otherwise_than_usual_are_proposed(tmp_path: Path):
-    names = (
-        "Order ID,Customer ID,Customer Name,Customer Email,Order Date,Order Status,Subtotal (inc tax),Subtotal "
-        "(ex tax),Order Total (inc tax),Order Total (ex tax),Total Quantity,Order Currency Code,Product Details\n"
-    )
+BIGCOMMERCE = (
+    "Order ID,Customer ID,Customer Name,Customer Email,Order Date,Order Status,Subtotal (inc tax),Subtotal "
+    "(ex tax),Order Total (inc tax),Order Total (ex tax),Total Quantity,Order Currency Code,Product Details\n"
+)
+
+
+def bigcommerce_rows(name: str = "Pot") -> str:
     cell = (
-        "Product ID: 7, Product Qty: 1, Product SKU: , Product Name: Pot, Product Weight: 1, Product Variation "
+        f"Product ID: 7, Product Qty: 1, Product SKU: , Product Name: {name}, Product Weight: 1, Product Variation "
         "Details: , Product Unit Price: 5.00, Product Total Price: 5.00"
     )
-    rows = "".join(f'{n},1,A,a{n}@x.com,05/{n}/2025,Shipped,5,5,5,5,1,EUR,"{cell}"\n' for n in range(13, 29))
-    told = proposed(tmp_path / "orders.csv", names + rows)
+    return "".join(f'{n},1,A,a{n}@x.com,05/{n}/2025,Shipped,5,5,5,5,1,EUR,"{cell}"\n' for n in range(13, 29))
+
+
+def test_dates_that_are_written_otherwise_than_usual_are_proposed(tmp_path: Path):
+    told = proposed(tmp_path / "orders.csv", BIGCOMMERCE + bigcommerce_rows())
     assert told["timestamp"] == {"time_zone": "UTC", "format": "%m/%d/%Y"}
-    text = (tmp_path / "again.csv").name
-    (tmp_path / text).write_text(names + rows.replace("05/", "2025-05-").replace("/2025", ""))
-    assert "format: null" in guess_dataset(tmp_path / text)
+    rows = bigcommerce_rows().replace("05/", "2025-05-").replace("/2025", "")
+    (tmp_path / "again.csv").write_text(BIGCOMMERCE + rows)
+    assert "format: null" in guess_dataset(tmp_path / "again.csv")
+
+
+def test_how_a_known_export_is_encoded_and_what_stands_above_its_header_is_taken_over_with_the_doubt(tmp_path: Path):
+    (tmp_path / "orders.csv").write_bytes((BIGCOMMERCE + bigcommerce_rows("Größe")).encode("cp1252"))
+    text = guess_dataset(tmp_path / "orders.csv")
+    assert yaml.safe_load(text)["reader"] == {"encoding": "cp1252"}
+    assert "DOUBT: the text is not UTF-8; cp1252 (Western Europe) is a guess" in text
+    told = proposed(tmp_path / "titled.csv", "Orders of May\nmade on 2025-06-01\n\n" + BIGCOMMERCE + bigcommerce_rows())
+    assert told["defaults"][0] == {"/source@_here_": "bigcommerce_orders"}
+    assert told["reader"] == {"skip_lines": 3}
+    assert told["timestamp"]["format"] == "%m/%d/%Y"  # its rows were looked at
 
 
 @pytest.mark.parametrize(

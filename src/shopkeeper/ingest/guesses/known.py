@@ -37,7 +37,8 @@ from shopkeeper.schema import EVENT_CODE
 from shopkeeper.timeline.customers import BLOCK
 from shopkeeper.typed import made
 
-MUST_DIFFER = ("format", "delimiter", "encoding", "decimal")  # of a reader, where a file is written otherwise
+# Of a reader, where a file is written otherwise than its source usually is.
+MUST_DIFFER = ("format", "delimiter", "encoding", "decimal", "skip_lines", "sheets")
 REJECTED_ROWS, MORE = "would be rejected", "more than max_rejected_share"
 SHOWN = 5
 ZONE = "no file says whose days are meant: the shop's time zone, such as Europe/Berlin"
@@ -50,11 +51,20 @@ def propose(
     aside: Sequence[Path],
     have: Collection[str],
     options: dict[str, Any],
+    doubted: Sequence[str],
     limit: int,
 ) -> str:
-    """YAML of a dataset config for an export's files; `options`: the reader that fits, `limit`: rows to look at.
+    """YAML of a dataset config for an export's files.
 
-    `aside`: what lies beside them and is no such file.
+    Args:
+        name: of the source.
+        export: what is known of it.
+        files: the files.
+        aside: what lies beside them and is no such file.
+        have: their columns.
+        options: the reader that fits.
+        doubted: what is doubtful about that.
+        limit: rows to look at.
 
     Raises:
         UserError: nothing can be learned from this export.
@@ -77,7 +87,9 @@ def propose(
     told["reader"] = {**(source.get("reader") or {}), **reader}
     timed = "timestamp" in (source.get("columns") or {}) or "logs" in source
     ends = list(dict.fromkeys((files.paths[0], files.paths[-1])))
-    times, doubts = ({}, []) if "logs" in source else _times(told, files.paths[0], limit)
+    doubts = [line for line in doubted if "reader.names" not in line]  # which the source has
+    times, doubted = ({}, []) if "logs" in source else _times(told, files.paths[0], limit)
+    doubts += doubted
     told["timestamp"] = {**(source.get("timestamp") or {}), **times}
     windows: dict[str, float] = {}
     currency: list[str] = []
@@ -126,7 +138,7 @@ def propose(
 
 
 def _differs(source: dict[str, Any], found: dict[str, Any]) -> dict[str, Any]:
-    """What a source's reader must be told of these files: another format, delimiter, encoding or decimal sign."""
+    """What a source's reader must be told of these files: `MUST_DIFFER`, as far as it does."""
     if source.get("format") == "tsv" and found.get("delimiter") == "\t":
         found = {**found, "format": "tsv"}
         found.pop("delimiter")
@@ -142,7 +154,7 @@ def _scalar(value: Any) -> str:
     """A value of YAML in one line."""
     if isinstance(value, list):
         return f"[{', '.join(map(quoted, value))}]"
-    return "null" if value is None else quoted(value)
+    return "null" if value is None else str(value) if isinstance(value, int) else quoted(value)
 
 
 def _times(told: dict[str, Any], path: Path, limit: int) -> tuple[dict[str, Any], list[str]]:

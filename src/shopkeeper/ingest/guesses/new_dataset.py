@@ -82,7 +82,7 @@ def guess_dataset(path: Path, name: str | None = None) -> str:
     _check_alike([heads[main], *heads], [None if told is None else told[0] for told in (found[main], *found)])
     file, options, doubts, columns = heads[main]
     if known:
-        return propose(*known, files, aside, columns, options, LOOKED_AT)
+        return propose(*known, files, aside, columns, options, doubts, LOOKED_AT)
     frame = head(file, options, LOOKED_AT)
     if not frame.height:
         raise UserError(f"{file} holds no rows; give a file with some")
