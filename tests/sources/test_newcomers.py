@@ -143,6 +143,9 @@ def test_where_sessions_are_all_that_is_known_of_customers_nobody_is_asked_wheth
         return settings(house._composed("train", ("dataset=visits", "model=lightgbm", *words)), Train)
 
     assert customer_spec(told("task=session_intention")).horizon_days == 4
+    with pytest.raises(UserError) as e:  # whoever has a session is asked about it: no active_days
+        customer_spec(told("task=session_intention", "~dataset.churn"))
+    assert "set task.windows.horizon_days, or in the dataset session_intention: {horizon_days: …} (from" in str(e.value)
     for task in ("churn", "spend"):  # also where somebody has given them windows
         with pytest.raises(
             UserError, match=rf"task={task} has nothing to learn from; task=session_intention asks about"

@@ -121,7 +121,7 @@ def customer_spec(config: Data) -> CustomerSpec:
     A `UserError` where neither says any, and where nobody can come back: each session is a customer of its own.
     """
     task = config.task
-    if _nobody_returns(config) and not _of_sessions(find_task({"name": task.name, **task.plain}, named_targets())):
+    if _nobody_returns(config) and not _asks_of_sessions(config):
         would = " or ".join(f"task={name}" for name in own_tasks() if _of_sessions(find_task({"name": name})))
         raise UserError(
             f"in dataset={config.dataset.name} each session is a customer of its own (columns.user_id is "
@@ -131,11 +131,14 @@ def customer_spec(config: Data) -> CustomerSpec:
     shops = config.dataset.windows(task.name)
     settings = watched(config, {**(shops.given if shops else {}), **task.windows.given})
     if "horizon_days" not in settings and shops is None:
+        needs = (
+            ("horizon_days",) if _asks_of_sessions(config) else ("horizon_days", "active_days")
+        )  # whoever comes has a session
+        block, told = (", ".join(f"{mark}{name}{mark}: …" for name in needs) for mark in ("", "'"))
         raise UserError(
             f"dataset={config.dataset.name} says nothing about task={task.name}; "
-            f"set task.windows.horizon_days and task.windows.active_days, or in the dataset "
-            f"{task.name}: {{horizon_days: …, active_days: …}} "
-            f"(from Python: task={{'name': '{task.name}', 'windows': {{'horizon_days': …, 'active_days': …}}}})"
+            f"set {' and '.join(f'task.windows.{name}' for name in needs)}, or in the dataset "
+            f"{task.name}: {{{block}}} (from Python: task={{'name': '{task.name}', 'windows': {{{told}}}}})"
         )
     return CustomerSpec.from_config({"zone": config.dataset.zone, **settings})
 
@@ -144,6 +147,10 @@ def _nobody_returns(config: Data) -> bool:
     """Whether each session is a customer of its own: a column holds the ids of both."""
     columns = config.dataset.plain.get("columns") or {}
     return columns.get("session_id") is not None and columns.get("user_id") == columns["session_id"]
+
+
+def _asks_of_sessions(config: Data) -> bool:
+    return _of_sessions(find_task({"name": config.task.name, **config.task.plain}, named_targets()))
 
 
 def _of_sessions(task: Task) -> bool:
