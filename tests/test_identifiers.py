@@ -72,6 +72,7 @@ def test_every_blank_is_trimmed_from_columns_and_from_single_texts():
 def test_spellings_that_cannot_be_known_are_counted():
     found = doubts(pa.array(["007", "7", "12", "0012", "AB", "ab", "Cd", "cD", "4.00840E+12", "x"]))
     assert (found.zeros, found.case, found.exponents) == (2, 2, 1)
+    assert doubts(pa.array(["4e+12", "x"])).exponents == doubts(pa.array(["4.0084E12", "x"])).exponents == 1
     assert doubts(pa.array(["1", "10", "100", "a", "B"])) == doubts(pa.array([], pa.string()))
 
 

@@ -15,7 +15,7 @@ from shopkeeper.data.prepared import Prepared
 from shopkeeper.errors import UserError
 from shopkeeper.ingest.dataset import parse
 from shopkeeper.ingest.log import Ids, read_log
-from shopkeeper.ingest.overlap import LATER_FILE, read_once
+from shopkeeper.ingest.overlap import LATER_FILE, doubts_orders, read_once
 from sources.shop import config, events, prepared
 
 HEADER = (
@@ -133,6 +133,16 @@ def test_files_of_one_name_in_two_folders_are_two_files(tmp_path: Path):
         (tmp_path / name).mkdir()
     p = prepared(tmp_path, "shopify_orders", {f"{x}/o.csv": HEADER + line(1, 1, "Cup") for x in ("old", "new")})
     assert len(bought(p)) == 1
+
+
+@pytest.mark.parametrize(("filters", "rows", "doubt"), [
+    ({}, {}, True), ({"repeats": {"seconds": 60}}, {}, False), ({}, {"orders": "all"}, False)
+])  # fmt: skip
+def test_orders_of_several_files_are_a_doubt_until_a_setting_says_what_they_are(filters, rows, doubt: bool):
+    columns = {"user_id": "who", "item_id": "what", "timestamp": "when", "order_id": "order"}
+    told = {"name": "shop", "raw": {"folder": "", "files": ["log.csv"]}, "reader": {"format": "csv"},
+            "event_type": "purchase", "columns": columns, "filters": filters, "rows": rows}  # fmt: skip
+    assert doubts_orders(parse(told)) == doubt
 
 
 def test_lines_are_told_apart_as_by_a_plain_loop():

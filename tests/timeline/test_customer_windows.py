@@ -56,6 +56,21 @@ def test_a_gap_moves_the_earlier_cutoffs_away_from_the_windows():
     assert w.test - w.calibration == 70 * DAY
 
 
+def test_as_many_training_cutoffs_as_fit_may_be_asked_for_and_no_more():
+    fit = customer_windows(CustomerSpec(60, 60), FIRST, LAST).train
+    assert customer_windows(CustomerSpec(60, 60, n_train=len(fit)), FIRST, LAST).train == fit
+    with pytest.raises(UserError, match=f"n_train={len(fit) + 1}, but only {len(fit)} training cutoff"):
+        customer_windows(CustomerSpec(60, 60, n_train=len(fit) + 1), FIRST, LAST)
+
+
+def test_a_log_is_complete_after_its_first_event_and_until_the_midnight_after_its_last():
+    midnight = instant("2010-12-10", "end")
+    assert customer_windows(CustomerSpec(60, 60, observed_until=midnight), FIRST, LAST).observed_until == midnight
+    for outside in (FIRST, midnight + 1):
+        with pytest.raises(UserError, match="lies outside of the log"):
+            customer_windows(CustomerSpec(60, 60, observed_until=outside), FIRST, LAST)
+
+
 def test_nobody_is_asked_at_the_very_first_event_where_no_history_is_wanted():
     first = instant("2009-12-01", "first")
     w = customer_windows(CustomerSpec(10), first, first + 40 * DAY)
