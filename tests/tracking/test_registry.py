@@ -176,7 +176,8 @@ def test_the_first_champion_must_be_better_than_the_strongest_baseline(
     store.challenge(copy, BASE)
     (comparison, golden) = promote(store.tracking, "shop", QUICK)
     assert (comparison.holds, golden.holds) == (False, True)
-    assert comparison.said.endswith("no report sets it beside a baseline; evaluate, then export again")
+    assert "no report sets it beside a baseline (the strongest one itself stands beside none" in comparison.said
+    assert comparison.said.endswith("; evaluate, then export again")
     seal(copy, manifest | {"judged": None, "kind": "customer", "task": "churn"})
     assert _beside_baseline(copy).way.startswith("`shopkeeper train model=base_rate task=churn`, evaluate, then")
     assert store.champion() is None

@@ -140,7 +140,10 @@ def _beside_baseline(folder: Path) -> Found:
         way = "evaluate, then export again"
         if manifest["kind"] != "recommender" and task in own_tasks():  # whose baseline `evaluate` does not train
             way = f"`shopkeeper train model={find_task({'name': task}).baseline} task={task}`, {way}"
-        return Found("comparison", False, f"there is no champion, and no report sets it beside a baseline; {way}", way)
+        none = (
+            "no report sets it beside a baseline (the strongest one itself stands beside none: promote what beats it)"
+        )
+        return Found("comparison", False, f"there is no champion, and {none}; {way}", way)
     return Found("comparison", judged["better"], f"beside {judged['baseline']}: {judged['statement']}")
 
 
