@@ -19,9 +19,7 @@ from shopkeeper.training.devices.autotune import PAD
 log = logging.getLogger(__name__)
 KERNELS = {"cut_cross_entropy": "cut_cross_entropy", "liger": "liger_kernel"}  # of the softmax, their packages
 MOST_CORES = 8  # shares of a batch; what a share's Python does, the others wait for
-BF16_FROM = (
-    5e8  # of `work_of`, on a CPU: less does not pay back the kernel that oneDNN makes for each new shape in bf16
-)
+BF16_FROM = 5e8  # of `work_of`, on a CPU: less does not pay back the kernels that oneDNN makes, one for each new shape
 KEPT_BYTES = 1 << 29  # of sequences at a time on a CPU: more of them are not faster, and the catalogue needs the room
 
 
