@@ -26,22 +26,23 @@ from shopkeeper.models.fit import Fit
 from shopkeeper.recommenders.networks.sasrec import SASRec
 from shopkeeper.training.config import TrainerConfig
 
-TRAINER = TrainerConfig(accelerator="cpu", precision="fp32", threads=1, validation_requests=0, max_epochs=6)
-BATCHES, ROUNDS, ALONE = 12, 9, 200
+TRAINER = TrainerConfig(accelerator="cpu", precision="fp32", threads=1, validation_requests=0, max_epochs=4)
+BATCHES, TRAININGS, ROUNDS, ALONE = 12, 3, 9, 200
 
 
 def measured(prepared: Prepared, split: Split) -> dict[str, dict[str, list[float]]]:
-    """Seconds of each thing that is measured, by what is done with own histories; answers take turns."""
+    """Seconds of each thing that is measured, by what is done with own histories: trainings and answers take turns."""
     requests, _ = split.part("test")
-    models, took = {}, {}
-    for history in ("none", "kernel"):
+    models, took = dict[str, SASRec](), dict[str, dict[str, list[float]]]()
+    for history in ("none", "kernel") * TRAININGS:
         model, at = SASRec(history=history, targets="baskets"), list[float]()
 
         def log(metrics: Mapping[str, float], epoch: int, at: list[float] = at) -> None:
             at.append(time.process_time())
 
         model.fit(prepared, split, Fit(seed=1, trainer=replace(TRAINER, max_batches=BATCHES), progress=False, log=log))
-        models[history], took[history] = model, {f"{BATCHES} batches": np.diff(at).tolist()}
+        models[history] = model
+        took.setdefault(history, {}).setdefault(f"{BATCHES} batches", []).extend(np.diff(at).tolist())
     works: dict[str, Callable[[Any], Any]] = {
         "all test requests": lambda model: model.score(requests),
         f"{ALONE} requests, one by one": lambda model: [model.score(requests[i : i + 1]) for i in range(ALONE)],
