@@ -81,7 +81,7 @@ def test_a_rejected_row_is_kept_with_file_line_column_reason_and_value(tmp_path:
 
 def test_the_manifest_counts_ties_types_and_the_span_of_time(tmp_path: Path):
     manifest = prepare(tmp_path).manifest
-    assert manifest["ties"] == {"rows": 1, "share": 0.2}
+    assert manifest["ties"] == {"rows": 1, "share": 0.2, "of_purchases": 0.0}  # seen and bought at one instant
     assert manifest["event_types"] == {"view": 1, "purchase": 3, "return": 1}
     assert manifest["time_span"]["last"] == 1600000030 * 10**6
     assert manifest["unknown"] == {"price": 1, "quantity": 1}
