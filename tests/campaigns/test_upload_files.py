@@ -11,8 +11,12 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from shopkeeper.campaigns.uplift.settings import Campaign
+from shopkeeper.campaigns.uplift.table import read_campaign
 from shopkeeper.campaigns.upload import keys
+from shopkeeper.campaigns.upload.contacts import read_list
 from shopkeeper.campaigns.upload.tools import TOOLS
+from shopkeeper.cli import experiments
 from shopkeeper.cli.commands import campaigns
 from shopkeeper.cli.main import main
 from shopkeeper.errors import UserError
@@ -230,3 +234,27 @@ def test_a_text_that_got_an_apostrophe_is_no_longer_than_mailchimp_takes(place: 
     Path("contacts.csv").write_text(f"user_id,consent,email,first_name\n007,true,a@b.org,={'x' * 300}\n")
     row = made("mailchimp", traits=[]).splitlines()[1]
     assert row == f'"a@b.org","\'={"x" * 253}",""'
+
+
+@pytest.mark.parametrize(
+    "read",
+    [
+        read_list,
+        lambda file: experiments.print_readout(file, 10, 0.5, 0.05),
+        lambda file: read_campaign(Campaign("mail", file.name, "arm"), file.parent),
+    ],
+)
+def test_a_table_whose_column_names_are_in_another_encoding_is_refused_in_a_line(read, tmp_path: Path):
+    (tmp_path / "a.csv").write_bytes("user_id,value,treated,arm,Stra\xdfe\n1,2,1,a,b\n".encode("cp1252"))
+    with pytest.raises(UserError, match=r"a\.csv is not readable \(.*byte 0xdf.*\); give CSV in UTF-8 or Parquet"):
+        read(tmp_path / "a.csv")
+
+
+def test_customers_who_differ_by_a_leading_zero_are_two(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
+    """As numbers 7 and 007 were one, and each of these had rows in both arms."""
+    rows = [f"{'00' * arm}{n},{n + arm},{arm},3\n" for n in range(1, 21) for arm in (0, 1)]
+    (tmp_path / "ab.csv").write_text("user_id,value,treated,age\n" + "".join(rows))
+    experiments.print_readout(tmp_path / "ab.csv", 40, 0.5, 0.05)
+    assert "customers: 20 in control, 20 in treatment" in capsys.readouterr().out
+    arms = Campaign("mail", "ab.csv", "treated", control=0, outcomes=("value",), features=("age",), customer="user_id")
+    assert len(read_campaign(arms, tmp_path).trial("1", "value")[0]) == 40

@@ -1,4 +1,4 @@
-"""CSV that a spreadsheet opens without running anything (OWASP, CSV injection)."""
+"""Tables that people hand over, and CSV that a spreadsheet opens without running anything (OWASP, CSV injection)."""
 
 from __future__ import annotations
 
@@ -9,9 +9,28 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.csv
+import pyarrow.parquet as pq
+
+from shopkeeper.errors import UserError
 
 FORMULA = "^[=+@\\-\t\r\n\uff1d\uff0b\uff0d\uff20]"  # how cells begin that a spreadsheet would run, in full width, too
 SHOWN = "^'(?=[=+@\\-\t\r\n\uff1d\uff0b\uff0d\uff20])"  # … and how they begin once they are safe
+
+
+def read_sheet(path: Path, texts: Collection[str] | None = ()) -> pa.Table:
+    """A table from CSV or Parquet; `texts`: columns that are text in a CSV, that no zero is lost (None: all).
+
+    Raises:
+        UserError: it cannot be read, names of columns in another encoding than UTF-8 among the reasons.
+    """
+    try:
+        if path.suffix == ".parquet":
+            return pq.read_table(path)
+        head = pyarrow.csv.open_csv(path).schema.names
+        told = {name: pa.string() for name in head if texts is None or name in texts}
+        return pyarrow.csv.read_csv(path, convert_options=pyarrow.csv.ConvertOptions(column_types=told))
+    except (pa.ArrowInvalid, UnicodeDecodeError, OSError) as e:
+        raise UserError(f"{path} is not readable ({str(e).splitlines()[0]}); give CSV in UTF-8 or Parquet") from None
 
 
 def as_strings(table: pa.Table) -> pa.Table:

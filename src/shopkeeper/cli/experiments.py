@@ -138,16 +138,11 @@ def _customers(table: pa.Table, path: Path) -> np.ndarray | None:
 
 
 def _read(path: Path) -> pa.Table:
-    import pyarrow.csv as csv
-    import pyarrow.parquet as pq
+    from shopkeeper.campaigns.sheets import read_sheet
 
     if not path.is_file():
         raise UserError(f"there is no file {path}; give the path of a CSV or Parquet file")
-    try:
-        return pq.read_table(path) if path.suffix == ".parquet" else csv.read_csv(path)
-    except (pa.ArrowInvalid, OSError) as e:
-        kind = "Parquet" if path.suffix == ".parquet" else "CSV"
-        raise UserError(f"{path} is not readable as {kind} ({e}); save it as CSV (UTF-8) or Parquet") from None
+    return read_sheet(path, CUSTOMER)
 
 
 def _column(table: pa.Table, name: str, path: Path, way_out: str = "") -> np.ndarray:

@@ -11,9 +11,8 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
-import pyarrow.csv
-import pyarrow.parquet as pq
 
+from shopkeeper.campaigns.sheets import read_sheet
 from shopkeeper.campaigns.uplift.learners import Trial
 from shopkeeper.campaigns.uplift.settings import Campaign
 from shopkeeper.errors import UserError, nearest
@@ -64,10 +63,7 @@ def read_campaign(campaign: Campaign, raw: Path) -> Told:
     path = raw / campaign.file
     if not path.is_file():
         raise UserError(f"there is no file {path}; set paths.raw or campaign.file")
-    try:
-        table = pq.read_table(path) if path.suffix == ".parquet" else pyarrow.csv.read_csv(path)
-    except (pa.ArrowInvalid, OSError) as e:
-        raise UserError(f"{path} is not readable ({str(e).splitlines()[0]}); give CSV in UTF-8 or Parquet") from None
+    table = read_sheet(path, [campaign.customer] if campaign.customer else ())
     of_chance = [campaign.probability] if isinstance(campaign.probability, str) else []
     wanted = [campaign.treatment, *campaign.outcomes, *campaign.features, *of_chance]
     for name in [*wanted, *([campaign.customer] if campaign.customer else [])]:

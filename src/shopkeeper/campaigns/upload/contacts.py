@@ -18,10 +18,8 @@ from pathlib import Path
 
 import pyarrow as pa
 import pyarrow.compute as pc
-import pyarrow.csv
-import pyarrow.parquet as pq
 
-from shopkeeper.campaigns.sheets import as_strings
+from shopkeeper.campaigns.sheets import as_strings, read_sheet
 from shopkeeper.campaigns.upload import keys
 from shopkeeper.errors import UserError, nearest
 
@@ -60,16 +58,7 @@ def read_list(path: Path, texts: bool = False) -> pa.Table:
     """A table from CSV or Parquet; of CSV `user_id`, or all columns (`texts`), as text, that no zero is lost."""
     if not path.is_file():
         raise UserError(f"there is no file {path}; give a CSV or Parquet file")
-    try:
-        if path.suffix == ".parquet":
-            table = as_strings(pq.read_table(path))
-        else:
-            head = pyarrow.csv.open_csv(path).schema.names
-            told = {name: pa.string() for name in head if texts or name == "user_id"}
-            options = pyarrow.csv.ConvertOptions(column_types=told, strings_can_be_null=False)
-            table = pyarrow.csv.read_csv(path, convert_options=options)
-    except (pa.ArrowInvalid, OSError) as e:
-        raise UserError(f"{path} is not readable ({str(e).splitlines()[0]}); give CSV in UTF-8 or Parquet") from None
+    table = as_strings(read_sheet(path, None if texts else ("user_id",)))
     if twice := [name for name, n in Counter(table.column_names).items() if n > 1]:
         raise UserError(f"{path} has the column '{twice[0]}' twice; keep it once")
     if "user_id" not in table.column_names:
