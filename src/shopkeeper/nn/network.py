@@ -155,6 +155,10 @@ class SequenceNetwork(Dropping):
         """`plain`, as `torch.onnx.export` sees it: where a loop over positions stands in that, an operator of ONNX."""
         return self.plain(item_BL, type_BL, **others_BL)
 
+    def in_table(self, parameter: str) -> bool:
+        """Whether the parameter of this name is one of `tables`, in float32 whatever the precision."""
+        return parameter.startswith(tuple(f"{table}." for table in self.tables))
+
     def activation_bytes(self, value: int, fused: bool) -> int:
         """What training keeps of a position for the backward pass, in bytes; `value`: bytes of one number."""
         raise NotImplementedError

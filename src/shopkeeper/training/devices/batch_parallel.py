@@ -89,7 +89,7 @@ class Shares:
 
 
 def _twin(network: Any, dtype: torch.dtype) -> Any:
-    twin, tables = copy.deepcopy(network), tuple(f"{table}." for table in network.tables)
+    twin = copy.deepcopy(network)
     for (name, mine), its in zip(twin.named_parameters(), network.parameters(), strict=True):
-        mine.data = its.data if dtype == its.dtype or name.startswith(tables) else its.data.to(dtype)
+        mine.data = its.data if dtype == its.dtype or network.in_table(name) else its.data.to(dtype)
     return twin

@@ -46,8 +46,7 @@ def has_bf16(device: torch.device) -> bool:
 
 def work_of(network: SequenceNetwork, n_classes: int, positions: float) -> float:
     """Multiplications of a batch of so many positions, forwards, those of attention left out."""
-    tables = tuple(f"{table}." for table in (*network.tables, *network.by_position))  # looked up, not multiplied
-    matrices = sum(p.numel() for name, p in network.named_parameters() if p.dim() > 1 and not name.startswith(tables))
+    matrices = sum(p.numel() for name, p in network.named_parameters() if p.dim() > 1 and not network.in_table(name))
     return positions * (matrices + n_classes * network.shape.width)
 
 
