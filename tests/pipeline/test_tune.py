@@ -13,8 +13,8 @@ from typing import Any
 
 import pytest
 
-from postgres import server
 from searches import ROOT, trials
+from servers.postgres import server
 
 
 def test_one_command_gives_every_model_of_a_leaderboard_the_same_budget(tmp_path: Path):

@@ -7,7 +7,6 @@ import os
 import re
 import shutil
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -17,6 +16,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from servers.ports import free_port
 from shopkeeper.bundles.write import export_bundle
 from shopkeeper.bundles.write.made_from import MadeFrom
 from shopkeeper.models.fit import Fit
@@ -69,9 +69,7 @@ def test_its_steps_make_a_service_that_answers_says_that_it_is_well_and_ends_whe
     model = Recency()
     model.fit(prepared, split, Fit())
     bundle = export_bundle(model, prepared, split, MadeFrom(model="recency"), tmp_path / "bundle", golden=5)
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
+    port = free_port()
     (entry,) = (json.loads(line) for line in steps("ENTRYPOINT"))
     entry = [str(place / "bin" / entry[0]), *entry[1:], str(bundle)]
     clean = {k: v for k, v in os.environ.items() if k != "PYTHONPATH"}

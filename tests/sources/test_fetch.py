@@ -18,7 +18,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from house import House, small_shop
-from postgres import PASSWORD, server
+from servers.postgres import PASSWORD, server
 from shopkeeper.arrange.prepare import prepare_dataset
 from shopkeeper.data.prepared import Prepared
 from shopkeeper.errors import UserError

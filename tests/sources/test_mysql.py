@@ -10,8 +10,8 @@ import pyarrow.parquet as pq
 import pymysql
 import pytest
 
-from mariadb import server
-from postgres import PASSWORD
+from servers.mariadb import server
+from servers.postgres import PASSWORD
 from shopkeeper.arrange.prepare import prepare_dataset
 from shopkeeper.data.prepared import Prepared
 from shopkeeper.errors import UserError

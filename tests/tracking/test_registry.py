@@ -7,7 +7,6 @@ import json
 import os
 import shutil
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -22,6 +21,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from servers.ports import free_port
 from shopkeeper.bundles.answer import Bundle
 from shopkeeper.bundles.write import export_bundle
 from shopkeeper.bundles.write.made_from import MadeFrom
@@ -343,9 +343,7 @@ def test_what_the_registry_keeps_of_the_rows_names_nobody_and_compares_alike():
 @pytest.mark.slow
 def test_mlflow_serves_a_registered_bundle(store: Store, bundles: dict[str, Path]):
     store.challenge(bundles["recency"], BASE)
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
+    port = free_port()
     command = [sys.executable, "-m", "mlflow", "models", "serve", "-m", "models:/shop@challenger", "-p", str(port),
                "--env-manager", "local"]  # fmt: skip
     environment = os.environ | {"MLFLOW_TRACKING_URI": store.tracking.uri}

@@ -5,7 +5,6 @@ from __future__ import annotations
 import csv
 import json
 import logging
-import socket
 import subprocess
 import sys
 from pathlib import Path
@@ -18,6 +17,7 @@ import pytest
 import yaml
 from hydra import compose, initialize_config_dir
 
+from servers.ports import free_port
 from shopkeeper import tracking
 from shopkeeper.bundles.answer import Bundle
 from shopkeeper.errors import UserError
@@ -252,12 +252,6 @@ print([name for name in sys.modules if name.partition(".")[0] in ("mlflow", "mat
     assert done.returncode == 0, done.stderr[-2000:]
     assert done.stdout.strip().splitlines()[-1] == "[]"
     assert sorted(p.name for p in tmp_path.iterdir()) == ["prepared", "run"]
-
-
-def free_port() -> int:
-    with socket.socket() as s:
-        s.bind(("127.0.0.1", 0))
-        return int(s.getsockname()[1])
 
 
 @pytest.mark.parametrize(

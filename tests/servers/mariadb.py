@@ -8,13 +8,14 @@ import subprocess
 import tempfile
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import pymysql
 import pytest
 
-from postgres import PASSWORD
+from servers.ports import free_port
+from servers.postgres import PASSWORD, STARTS
 
 SYSTEM = ("system_tables", "performance_tables", "system_tables_data")
 
@@ -33,7 +34,6 @@ def server() -> Iterator[int]:
             pytest.fail(reason)
         pytest.skip(reason)
     folder = Path(tempfile.mkdtemp(prefix="shopkeeper-mariadb-"))
-    port = 42000 + os.getpid() % 20000
     user = ["--user=root"] if os.getuid() == 0 else []
     place = ["--no-defaults", f"--datadir={folder / 'data'}"]
     (folder / "data").mkdir()
@@ -45,30 +45,43 @@ def server() -> Iterator[int]:
     (folder / "start.sql").write_text(
         f"CREATE DATABASE shop;\nCREATE USER 'shop'@'%' IDENTIFIED BY '{secret}';\nGRANT ALL ON shop.* TO 'shop'@'%';\n"
     )
-    options = [f"--port={port}", "--bind-address=127.0.0.1", f"--socket={folder}/socket", f"--pid-file={folder}/pid",
+    options = ["--bind-address=127.0.0.1", f"--socket={folder}/socket", f"--pid-file={folder}/pid",
                f"--init-file={folder / 'start.sql'}", "--skip-name-resolve", "--skip-log-bin"]  # fmt: skip
-    with (folder / "log").open("wb") as log:
-        process = subprocess.Popen([program, *place, *user, *options], stdout=log, stderr=log)
+    for _ in range(STARTS):
+        port = free_port()
+        with (folder / "log").open("wb") as log:
+            process = subprocess.Popen([program, *place, *user, *options, f"--port={port}"], stdout=log, stderr=log)
+        if _answers(port, process):
+            break
+        _stop(process)
+    else:
+        pytest.fail(f"MariaDB did not start: {(folder / 'log').read_text()[-2000:]}")
     try:
-        _wait(port, process, folder / "log")
         yield port
     finally:
-        process.terminate()
-        try:
-            process.wait(30)
-        except subprocess.TimeoutExpired:
-            process.kill()
-            process.wait()
+        _stop(process)
         shutil.rmtree(folder, ignore_errors=True)
 
 
-def _wait(port: int, process: subprocess.Popen[bytes], log: Path) -> None:
+def _stop(process: subprocess.Popen[bytes]) -> None:
+    process.terminate()
+    try:
+        process.wait(30)
+    except subprocess.TimeoutExpired:
+        process.kill()
+        process.wait()
+
+
+def _answers(port: int, process: subprocess.Popen[bytes]) -> bool:
+    with suppress(subprocess.TimeoutExpired):
+        process.wait(0.5)  # it ends at once where the port was taken, and whoever has it may keep a client waiting
+    told = {"host": "127.0.0.1", "port": port, "user": "shop", "password": PASSWORD, "database": "shop"}
     for _ in range(300):
+        if process.poll() is not None:
+            break
         try:
-            pymysql.connect(host="127.0.0.1", port=port, user="shop", password=PASSWORD, database="shop").close()
-            return
+            pymysql.connect(**told, read_timeout=10).close()
+            return True
         except pymysql.err.OperationalError:
-            if process.poll() is not None:
-                break
             time.sleep(0.1)
-    pytest.fail(f"MariaDB did not start: {log.read_text()[-2000:]}")
+    return False

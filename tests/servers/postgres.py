@@ -12,6 +12,8 @@ from pathlib import Path
 
 import pytest
 
+from servers.ports import free_port
+
 
 @contextmanager
 def server(users: str = "trust") -> Iterator[int]:
@@ -29,7 +31,6 @@ def server(users: str = "trust") -> Iterator[int]:
     folder = Path(tempfile.mkdtemp(prefix="shopkeeper-pg-"))
     folder.chmod(0o777)
     user = "postgres" if os.getuid() == 0 else None  # the server refuses to run as root
-    port = 20000 + os.getpid() % 20000
 
     def run(*words: str) -> None:
         subprocess.run(words, check=True, capture_output=True, cwd="/", timeout=120, user=user)
@@ -39,8 +40,17 @@ def server(users: str = "trust") -> Iterator[int]:
         str(binaries / "initdb"), "-D", str(folder / "data"), "-U", "shop", "-A", users, "--no-sync",
         "--pwfile", str(folder / "password"),
     )  # fmt: skip
-    options = f"-p {port} -c listen_addresses=127.0.0.1 -c unix_socket_directories={folder} -c fsync=off"
-    run(str(binaries / "pg_ctl"), "-D", str(folder / "data"), "-o", options, "-w", "-l", str(folder / "log"), "start")
+    start = (str(binaries / "pg_ctl"), "-D", str(folder / "data"), "-w", "-l", str(folder / "log"), "start", "-o")
+    options = f"-c listen_addresses=127.0.0.1 -c unix_socket_directories={folder} -c fsync=off"
+    for _ in range(STARTS):
+        port = free_port()
+        try:
+            run(*start, f"{options} -p {port}")
+            break
+        except subprocess.CalledProcessError:
+            continue
+    else:
+        pytest.fail(f"PostgreSQL did not start: {(folder / 'log').read_text()[-2000:]}")
     try:
         yield port
     finally:
@@ -48,4 +58,5 @@ def server(users: str = "trust") -> Iterator[int]:
         shutil.rmtree(folder, ignore_errors=True)
 
 
+STARTS = 3  # a port that was free may be taken before the server has it
 PASSWORD = "shop's/s3cret@home"
