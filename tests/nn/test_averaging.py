@@ -10,7 +10,6 @@ import pytest
 import torch
 from torch import nn
 
-from shopkeeper.errors import UserError
 from shopkeeper.training import checkpoint
 from shopkeeper.training.averaging import Average
 from shopkeeper.training.batching.batches import TrainingView
@@ -90,21 +89,29 @@ def test_what_is_kept_is_the_mean_of_the_epochs_that_validation_found_best_where
         torch.testing.assert_close(value, sum(end[name] for end in ends) / 3, rtol=1e-5, atol=1e-7)
 
 
-def test_the_best_epochs_cannot_be_told_without_validation(data: Any):
-    with pytest.raises(UserError, match=r"nothing is validated here; use average=last or ema, or trainer\.vali"):
-        fit(*data, epochs=1, average="best", trainer={"validation_requests": 0})
+def test_without_validation_the_last_epochs_stand_for_the_best(data: Any):
+    told: dict[str, Any] = {"epochs": 4, "average_epochs": 2, "trainer": {"validation_requests": 0}}
+    best, last, raw = (fit(*data, average=way, **told) for way in ("best", "last", "none"))
+    assert best.trained.best_epoch == 4
+    for name, value in best.network.state_dict().items():
+        assert torch.equal(value, last.network.state_dict()[name]), name
+    assert not torch.equal(best.network.item.weight, raw.network.item.weight)
 
 
-@pytest.mark.parametrize("way", ["ema", "last", "best"])
+@pytest.mark.parametrize(("way", "asked"), [("ema", 100), ("last", 100), ("best", 100), ("best", 0)])
 def test_killed_and_gone_on_with_the_averages_are_those_of_a_run_that_was_not(
-    data: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, way: str
+    data: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, way: str, asked: int
 ):
     told = {"average": way, "average_decay": 0.9, "average_epochs": 2, "epochs": 4}
+    told["trainer"] = {"validation_requests": asked}
     whole = fit(*data, **told)
     raw = fit(*data, **told | {"average": "none"})
     assert [h["loss"] for h in whole.trained.history] == [h["loss"] for h in raw.trained.history]
     figure = "averaged" if way == "best" else "ndcg@10"
-    assert [h.get(figure) for h in whole.trained.history] != [h["ndcg@10"] for h in raw.trained.history]
+    if asked:
+        assert [h.get(figure) for h in whole.trained.history] != [h["ndcg@10"] for h in raw.trained.history]
+    else:
+        assert not torch.equal(whole.network.item.weight, raw.network.item.weight)
     original = SequenceModule.training_step
 
     def step(self: SequenceModule, *args: Any) -> None:

@@ -85,8 +85,10 @@ def test_no_row_from_the_test_cutoff_on_is_trained_on(shop):
     assert len(again.part("test")[0]) == len(split.part("test")[0])
 
 
-def test_a_network_takes_the_epoch_that_validation_chose(shop, caplog):
-    words = ("model=sasrec", "model.width=8", "model.blocks=1", "model.epochs=6", "evaluation.refit=true")
+@pytest.mark.parametrize("way", ["none", "best"])
+def test_a_network_takes_the_epoch_that_validation_chose(shop, caplog, way: str):
+    small = ("model.width=8", "model.blocks=1", "model.epochs=6", f"model.average={way}")
+    words = ("model=sasrec", *small, "evaluation.refit=true")
     with caplog.at_level("INFO", "shopkeeper"):
         done = trained(config(shop, *words))
     told = [record.getMessage() for record in caplog.records if "anew/loss" in record.getMessage()]

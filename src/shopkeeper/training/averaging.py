@@ -4,7 +4,9 @@
 start is soon forgotten (B. Polyak & A. Juditsky, SIAM J. Control Optim. 1992). `last`: the mean of the weights at the
 ends of the last n epochs (P. Izmailov et al., "Averaging Weights Leads to Wider Optima", UAI 2018). `best`: of up to n
 epochs that validation found the best so far; each epoch is validated as it is, then their mean is, and what is kept is
-the best of all these (M. Wortsman et al., "Model soups", ICML 2022). Sums are float32.
+the best of all these (M. Wortsman et al., "Model soups", ICML 2022). Where nothing is validated, as in a training anew
+for the epochs that validation chose (`evaluation.refit`), `best` is `last`: of the chosen ones the newest is the epoch
+it ends with, and which others are a little better is noise that does not come again in other data. Sums are float32.
 """
 
 from __future__ import annotations

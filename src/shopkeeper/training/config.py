@@ -36,7 +36,7 @@ class Recipe:
     item_l2: float = 0.0  # times the squared length of the item vector at each position, beside the loss
     average: str = "none"  # of the weights that are validated and kept: none | ema | last | best (see averaging.py)
     average_decay: float = 0.999  # of ema, a step
-    average_epochs: int = 5  # of last and best
+    average_epochs: int = 5  # of last and best; where nothing is validated, best is last
     batch_size: int = 128  # sequences
     epochs: int = 200  # the limit; training stops by patience before it
     patience: int = 10  # validations without a better NDCG@k, and more while they rise; 0: all epochs

@@ -66,12 +66,8 @@ class SequenceModule(pl.LightningModule):
         self.micro_batch = plan.micro_batch
         self.average: Average | None = None
         if recipe.average != "none":
-            if recipe.average == "best" and objective.headline is None:
-                raise UserError(
-                    "model.average=best is of the epochs that validation finds best, and nothing is validated here; "
-                    "use average=last or ema, or trainer.validation_requests above 0"
-                )
-            self.average = Average(network, recipe.average, recipe.average_decay, recipe.average_epochs)
+            way = "last" if recipe.average == "best" and objective.headline is None else recipe.average
+            self.average = Average(network, way, recipe.average_decay, recipe.average_epochs)
         self.shares = Shares(network, plan.cores, DTYPES[plan.precision])
         self._order: tuple[int, np.ndarray] = (-1, np.zeros(0, np.int64))
         self._running = dict.fromkeys(RUNNING, 0.0)  # of the epoch so far
