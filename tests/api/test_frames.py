@@ -182,8 +182,8 @@ def test_a_frame_of_items_that_matches_little_is_told_of_in_words_of_frames(capl
 def test_settings_of_a_dataset_are_checked_by_name():
     with pytest.raises(sk.UserError, match=r"from_pandas has no argument .temporl.. Did you mean 'temporal'"):
         fingerprint(frame(), temporl={"test_days": 7})
-    data = sk.Dataset.from_pandas(frame(), **COLUMNS, temporal={"test_days": 7})
-    assert data.spec["temporal"] == {"validation_days": 14, "test_days": 7}
+    data = sk.Dataset.from_pandas(frame(), **COLUMNS, temporal={"test_days": 5})
+    assert data.spec["temporal"] == {"validation_days": 7, "test_days": 5}  # nine in ten pauses are no longer
     assert sk.Dataset.from_pandas(frame(), **COLUMNS, temporal=None).spec["temporal"] is None
 
 

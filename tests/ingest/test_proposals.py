@@ -76,17 +76,27 @@ def weekly(weeks: int, every: int, customers: int = 30) -> str:
 
 
 @pytest.mark.parametrize(
-    ("weeks", "every", "churn"),
-    [(52, 1, {"horizon_days": 7, "active_days": 7}), (52, 3, {"horizon_days": 21, "active_days": 21}),
-     (20, 6, {"horizon_days": 28, "active_days": 28}),  # wanted are 42 days, and there is no room
-     (3, 1, None)],
+    ("weeks", "every", "churn", "lists"),
+    [(52, 1, 7, 7), (52, 3, 21, 21), (120, 13, 91, 91),
+     (60, 13, 91, 69),  # of 419 days a sixth
+     (20, 6, 28, 23),  # wanted are 42 days, and there is no room
+     (3, 1, None, 3)],
 )  # fmt: skip
-def test_windows_of_churn_are_those_within_which_customers_come_back(
-    tmp_path: Path, weeks: int, every: int, churn: dict | None
+def test_windows_are_those_within_which_customers_come_back(
+    tmp_path: Path, weeks: int, every: int, churn: int | None, lists: int
 ):
     config, said = guess(tmp_path / "log.csv", weekly(weeks, every))
-    assert config.get("churn") == churn
+    assert config.get("churn") == (churn and {"horizon_days": churn, "active_days": churn})
+    assert config["temporal"] == {"validation_days": lists, "test_days": lists}
     assert ("the log has no room" in said) is (weeks == 20)
+    assert ("of a shorter log a sixth" in said) is (lists not in (churn, 28))
+    header, *rows = weekly(weeks, every).splitlines()
+    (tmp_path / "parts").mkdir()
+    for part in range(2):
+        (tmp_path / "parts" / f"{part}.csv").write_text("\n".join([header, *rows[part::2]]) + "\n")
+    parts = yaml.safe_load(guess_dataset(tmp_path / "parts"))
+    assert parts.get("churn") == config.get("churn")
+    assert parts["temporal"] == config["temporal"] or (weeks == 3 and parts["temporal"]["test_days"] == 28)
 
 
 def test_a_known_exports_windows_are_of_the_shops_own_gaps_and_its_currency_is_read_or_asked(tmp_path: Path):
@@ -104,6 +114,7 @@ def test_a_known_exports_windows_are_of_the_shops_own_gaps_and_its_currency_is_r
     told = yaml.safe_load(guess_dataset(tmp_path / "shop"))
     assert told["currency"] == "EUR"
     assert told["churn"] == {"horizon_days": 14, "active_days": 14}  # each comes every ten days
+    assert told["temporal"] == {"validation_days": 14, "test_days": 14}
     detail.write_text("\n".join([";".join(names[:-1]), *(line.removesuffix(";EUR") for line in lines)]) + "\n")
     said = guess_dataset(tmp_path / "shop")
     assert "currency: null # DOUBT: in which are the prices?" in said

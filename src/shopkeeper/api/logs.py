@@ -18,7 +18,7 @@ from shopkeeper.api.frames import as_arrow, as_ids
 from shopkeeper.api.told import compose
 from shopkeeper.errors import UserError, nearest
 from shopkeeper.ingest.guesses.files import given
-from shopkeeper.ingest.guesses.gaps import ROWS, windows_by_gaps
+from shopkeeper.ingest.guesses.gaps import ROWS, Pauses, pauses
 from shopkeeper.ingest.guesses.habits import SHORT, kind_of, span_days, windows_of
 from shopkeeper.ingest.guesses.look import head, reader_of
 from shopkeeper.ingest.guesses.new_dataset import guess_dataset
@@ -125,11 +125,13 @@ def describe(
         options, micros = _times(table[named["timestamp"]], named["timestamp"], time_zone)
         days, few = span_days(micros[micros != MISSING]), len(table) < LOOKED_AT
         spec |= {"timestamp": {"time_zone": time_zone, **options}, "refit": True}
-        windows = windows_of(days, micros[_asked(table, event_type, targets) & (micros != MISSING)] if few else None)
+        found = _pauses(table, named["user_id"], micros, event_type) if "purchase" in targets else None
+        asked = micros[_asked(table, event_type, targets) & (micros != MISSING)] if few else None
+        windows = windows_of(days, asked, None if found is None else found.days)
         spec |= {"temporal": windows} if windows else {}
         split = "temporal" if days >= SHORT and windows else split
-        if BLOCK not in settings and "purchase" in targets:
-            spec |= _windows_of_customers(table, named["user_id"], micros, event_type, days)
+        if BLOCK not in settings and found is not None and (horizon := found.horizon(days)):
+            spec |= {BLOCK: {"horizon_days": horizon, "active_days": horizon}}
     tables = {"events": table}
     for kind, entities, carried, id_column in (
         ("items", items, item_columns, columns.item),
@@ -263,15 +265,12 @@ def _asked(table: pa.Table, event_type: Any, targets: Sequence[str]) -> np.ndarr
     return np.asarray(pc.is_in(kinds, pa.array(values, pa.string())))
 
 
-def _windows_of_customers(
-    table: pa.Table, user: str, micros: np.ndarray, event_type: Any, days: float
-) -> dict[str, dict[str, int]]:
-    """The block of windows that suits the pauses between the first purchases, as `new-dataset` has it; {}: none do."""
+def _pauses(table: pa.Table, user: str, micros: np.ndarray, event_type: Any) -> Pauses | None:
+    """The pauses between the first purchases, as `new-dataset` measures them."""
     bought = np.flatnonzero((_asked(table, event_type, ["purchase"]) & (micros != MISSING))[:ROWS])
     who = pl.Series(pl.from_arrow(table[user].combine_chunks().take(pa.array(bought)).cast(pa.string())))
     rows = pl.DataFrame({"user": who, "day": micros[bought] // MICROSECONDS_PER_DAY})
-    found = windows_by_gaps(rows.drop_nulls().unique().sort("user", "day"), days)
-    return {} if found is None else {BLOCK: {"horizon_days": found[0], "active_days": found[0]}}
+    return pauses(rows.drop_nulls().unique().sort("user", "day"))
 
 
 def _times(column: pa.ChunkedArray, name: str, zone: str) -> tuple[dict[str, Any], np.ndarray]:

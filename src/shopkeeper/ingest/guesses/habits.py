@@ -27,7 +27,7 @@ EVENTS = {
     "exposure": r"impression|exposure|shown",
     "view": r"view|click|page|visit|detail|pv|ansicht|aufruf|klick|просмотр|перегляд",
 }
-LONGEST_DAYS = 28  # of the windows of validation and test, where nobody says
+USUAL_DAYS = 28  # of the windows of validation and test, where no pauses between purchases tell
 PART = 6  # and of a short log no more than this part of it each
 SHORT = 3  # days: of a log of fewer a day is too much, and windows are
 SHARE = 0.15  # of its target events
@@ -93,13 +93,18 @@ def expected_days(path: Path, micros: np.ndarray, rows: int) -> float | None:
     return days * max(path.stat().st_size / max(read, 1), 1.0)
 
 
-def windows_of(days: float | None, asked: np.ndarray | None = None) -> dict[str, float] | None:
+def windows_of(
+    days: float | None, asked: np.ndarray | None = None, pause: int | None = None
+) -> dict[str, float] | None:
     """The block `temporal` that suits a log of so many days (None: nobody knows how many): whole days, or shares.
 
     `asked`: the instants of all its target events (int64 µs), where they are known. Days of which one window would
     hold none are shares, and the answer is None where no cutoffs divide them at all: a handful of instants.
+    `pause`: the days within which customers come back who do (`gaps.Pauses`), where they are known: no window is
+    longer, and none is shorter unless the log is short.
     """
-    whole = LONGEST_DAYS if days is None else min(LONGEST_DAYS, max(int(days // PART), int(days >= SHORT)))
+    longest = pause or USUAL_DAYS
+    whole = min(longest, USUAL_DAYS) if days is None else min(longest, max(int(days // PART), int(days >= SHORT)))
     parts = ("validation", "test")
     shares = {f"{part}_share": SHARE for part in parts}
     in_days: dict[str, float] = {f"{part}_days": whole for part in parts}
@@ -108,6 +113,19 @@ def windows_of(days: float | None, asked: np.ndarray | None = None) -> dict[str,
     if whole and _days_divide(np.sort(asked), whole):
         return in_days
     return shares if _shares_divide(np.sort(asked)) else None
+
+
+def temporal_lines(windows: Mapping[str, float], pause: int | None) -> list[str]:
+    """Lines of the block `temporal`, with why its windows are as long as they are, or not as long as pauses are."""
+    if not windows:
+        return []
+    why = ""
+    if pause is not None and (days := windows.get("test_days")) is not None:
+        why = f" # nine in ten who come back are back within {pause} days" + (
+            "" if days >= pause else "; of a shorter log a sixth, so that enough is left to learn from"
+        )
+    first, *others = (f"  {key}: {value}" for key, value in windows.items())
+    return ["temporal:", first + why, *others]
 
 
 def _days_divide(asked: np.ndarray, days: int) -> bool:

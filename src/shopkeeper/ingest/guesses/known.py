@@ -24,8 +24,8 @@ from shopkeeper.ingest.dataset_parts import FORMATS, Timestamp
 from shopkeeper.ingest.exports import Export, version
 from shopkeeper.ingest.guesses.currencies import ASKED, several
 from shopkeeper.ingest.guesses.files import Given, only
-from shopkeeper.ingest.guesses.gaps import window_lines
-from shopkeeper.ingest.guesses.habits import span_days, windows_of
+from shopkeeper.ingest.guesses.gaps import pauses_of, window_lines
+from shopkeeper.ingest.guesses.habits import span_days, temporal_lines, windows_of
 from shopkeeper.ingest.guesses.id_doubts import id_doubts
 from shopkeeper.ingest.guesses.look import head
 from shopkeeper.ingest.guesses.scalars import DOUBT, quoted
@@ -92,15 +92,20 @@ def propose(
     doubts += doubted
     told["timestamp"] = {**(source.get("timestamp") or {}), **times}
     windows: dict[str, float] = {}
+    pause: int | None = None
     currency: list[str] = []
     customers: list[str] = []
     if "logs" not in source:
         found, days, currency = _looked_at(told, ends, limit)
         doubts += found
-        customers = window_lines(told, files.paths, days) if timed and BLOCK in source else []
+        pauses = pauses_of(told, files.paths) if timed and BLOCK in source else None
+        pause = None if pauses is None else pauses.days
+        if days is None and pauses is not None and pauses.whole:
+            days = pauses.span
+        customers = window_lines(pauses, days)
         usual = sum((source.get("temporal") or {}).get(f"{part}_days") or 0 for part in ("validation", "test"))
-        if days is not None and days < 1.5 * usual:
-            windows = windows_of(days) or {}
+        if pause is not None or (days is not None and days < 1.5 * usual):
+            windows = windows_of(days, None, pause) or {}
     if apart:
         doubts.append(
             f"{', '.join(file.name for file in apart[:SHOWN])} must not be read beside the others, and is left out"
@@ -128,12 +133,9 @@ def propose(
         lines += ["timestamp:", f"  {DOUBT}{ZONE}",
                   f"  time_zone: {quoted((source.get('timestamp') or {}).get('time_zone', 'UTC'))}",
                   *(f"  {key}: {_scalar(value)}" for key, value in times.items())]  # fmt: skip
-    if windows:  # shorter than the source expects
-        none = {key: None for key in source["temporal"] if key not in windows}
-        lines += [
-            "temporal:",
-            *(f"  {key}: {'null' if value is None else value}" for key, value in {**none, **windows}.items()),
-        ]
+    own = source.get("temporal") or {}
+    if windows and windows != own:  # of a shorter log than the source expects, or of other habits
+        lines += [*temporal_lines(windows, pause), *(f"  {key}: null" for key in own if key not in windows)]
     return "\n".join([*lines, *customers]) + "\n"
 
 

@@ -17,7 +17,7 @@ from shopkeeper.ingest.exports import FEWEST, Export, files_read, recognised, wi
 from shopkeeper.ingest.guesses.beside import last_of
 from shopkeeper.ingest.guesses.currencies import with_steps, without_signs
 from shopkeeper.ingest.guesses.files import LOOKED_INTO, Given, given, only
-from shopkeeper.ingest.guesses.gaps import window_lines
+from shopkeeper.ingest.guesses.gaps import pauses_of, window_lines
 from shopkeeper.ingest.guesses.habits import (
     NO_CUTOFF,
     asked_rows,
@@ -26,6 +26,7 @@ from shopkeeper.ingest.guesses.habits import (
     seen_line,
     span_days,
     split_of,
+    temporal_lines,
     windows_of,
 )
 from shopkeeper.ingest.guesses.headings import NAMES
@@ -49,7 +50,7 @@ TABLE = (
     "no times, and no customer with a few rows: where each row is a customer and a column says what came true, this is "
     "a table and no log; write the block `table` as in the guide, A table instead of a log, and not what stands here"
 )
-LAST = "\nmax_rejected_share:"  # how the last line of a config begins
+LAST = "max_rejected_share: 0.01"  # of a config
 ONCE = " # an order that stands in several files is read from the last of them"
 
 
@@ -162,20 +163,12 @@ def _proposed(files: Given, frame: pl.DataFrame, options: dict[str, Any], doubts
     doubts += [TABLE] if not timed and _is_table(frame, columns) else []
     body, targets = body_lines(frame, columns, options, joined)
     body = with_steps(body, columns, signs)
-    windows = _windows(files, frame, columns, targets) if timed else {}
-    split = split_of(columns, targets) if windows is not None else f"leave_one_out # {NO_CUTOFF}"
-    lines = [
-        f"# Guessed by `python -m shopkeeper new-dataset` from the first {frame.height:,} rows of {what}.",
-        "# Settle every DOUBT, and set licence and source.",
-        *(DOUBT + d for d in doubts),
-        "defaults:",
-        f"  - override /split@_global_.split: {split}",
+    split = split_of(columns, targets)
+    told_lines = [
         f"name: {files.name}",
         f"title: {quoted(what)}",
         "source: null # where people get the data",
         "licence: null",
-    ]
-    lines += [
         f"target_events: [{', '.join(targets)}]",
         seen_line(frame, columns, targets),
         *(
@@ -192,31 +185,54 @@ def _proposed(files: Given, frame: pl.DataFrame, options: dict[str, Any], doubts
         *body,
         "filters: {}",
     ]
-    if windows:
-        lines += ["temporal:", *(f"  {key}: {value}" for key, value in windows.items())]
+    told = {**yaml.safe_load("\n".join([*told_lines, LAST])), "raw": {"folder": "", "files": [files.paths[0].name]}}
+    pauses = pauses_of(told, files.paths) if timed and split != "sessions" else None
+    pause = None if pauses is None else pauses.days
+    days = _days(files, frame, columns) if timed else None
+    if days is None and pauses is not None and pauses.whole:
+        days = pauses.span
+    windows = _windows(files, frame, columns, targets, days, pause) if timed else {}
+    split = split if windows is not None else f"leave_one_out # {NO_CUTOFF}"
+    lines = [
+        f"# Guessed by `python -m shopkeeper new-dataset` from the first {frame.height:,} rows of {what}.",
+        "# Settle every DOUBT, and set licence and source.",
+        *(DOUBT + d for d in doubts),
+        "defaults:",
+        f"  - override /split@_global_.split: {split}",
+        *told_lines,
+        *temporal_lines(windows or {}, pause),
+    ]
     if split == "sessions" and "purchase" in targets and (windows or {}).get("test_days"):  # nobody else comes back
         lines += [
             f"{BLOCK}: # whether sessions end in a purchase is asked of those of so many days",
             f"  horizon_days: {(windows or {})['test_days']}",
         ]
-    lines += ["max_rejected_share: 0.01"]
-    text = "\n".join(lines) + "\n"
-    told = {**yaml.safe_load(text), "raw": {"folder": "", "files": [files.paths[0].name]}}
-    if timed and split != "sessions":
-        text = text.replace(LAST, "\n".join(["", *window_lines(told, files.paths)]) + LAST)
+    lines += window_lines(pauses, days)
     if doubt := would_be_rejected(told, files.paths[0], LOOKED_AT):
-        text = text.replace(LAST, f"\n{DOUBT}{doubt}{LAST}")
-    return text
+        lines.append(f"{DOUBT}{doubt}")
+    return "\n".join([*lines, LAST]) + "\n"
 
 
-def _windows(files: Given, frame: pl.DataFrame, columns: dict[str, str], targets: list[str]) -> dict[str, float] | None:
-    """The block `temporal`; None where no cutoffs divide the log."""
-    if len(files.paths) > 1:  # how long several are nobody knows yet
-        return windows_of(None)
+def _days(files: Given, frame: pl.DataFrame, columns: dict[str, str]) -> float | None:
+    """How many days the log spans, as far as its first rows tell; None: nobody knows."""
+    if len(files.paths) > 1:
+        return None
     at = instants(frame[columns["timestamp"]])
-    if frame.height >= LOOKED_AT:
-        return windows_of(expected_days(files.paths[0], at, frame.height))
-    return windows_of(span_days(at), instants(asked_rows(frame, columns, targets)[columns["timestamp"]]))
+    return expected_days(files.paths[0], at, frame.height) if frame.height >= LOOKED_AT else span_days(at)
+
+
+def _windows(
+    files: Given,
+    frame: pl.DataFrame,
+    columns: dict[str, str],
+    targets: list[str],
+    days: float | None,
+    pause: int | None,
+) -> dict[str, float] | None:
+    """The block `temporal`; None where no cutoffs divide the log."""
+    if len(files.paths) > 1 or frame.height >= LOOKED_AT:
+        return windows_of(days, None, pause)
+    return windows_of(days, instants(asked_rows(frame, columns, targets)[columns["timestamp"]]), pause)
 
 
 def _is_table(frame: pl.DataFrame, columns: dict[str, str]) -> bool:
