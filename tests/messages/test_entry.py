@@ -71,6 +71,8 @@ def test_help_lists_the_choices_of_every_group():
         ("recommend", "histry", "Did you mean 'history'?"),
         ("train", "modl", "Did you mean 'model'?"),
         ("evaluate", "run", "Only `export`, `recommend` and `score` know it; leave it out here."),
+        ("export", "rerank", "`evaluate` knows it; write placement=home 'placement.rerank=[{mmr: {attributes"),
+        ("recommend", "rerank", "`evaluate` knows it; write placement=home 'placement.rerank=[{mmr: {attributes"),
         ("train", "rerank", "Only `evaluate` knows it; leave it out here."),
         ("train", "placement", "Only `audience`, `evaluate`, `export` and `recommend` know it; leave it out here."),
         ("uplift", "campain", "Did you mean 'campaign'?"),

@@ -165,6 +165,7 @@ def test_a_model_of_lists_is_put_in_order_too(shop: Any) -> None:
     ("steps", "message"),
     [
         ("mmr", r"rerank\.steps must be a list of steps"),
+        (["diverse"], r"there is no step 'diverse'.* An order that has a name.* by the steps in its file"),
         ([{"mmrr": {}}], r"rerank\.steps\[0\]: there is no step 'mmrr'.*Did you mean 'mmr'"),
         ([{"mmr": {"wieght": 0.2}}], r"no setting rerank\.steps\[0\]\.mmr\.wieght.*'weight'"),
         ([{"mmr": {"weight": 2}}], r"steps\[0\]\.mmr\.weight is 2; give a number from 0 to 1"),

@@ -40,6 +40,7 @@ from shopkeeper.pipeline.recommend import with_nightly
 from shopkeeper.pipeline.runs import RunFolder, open_run
 from shopkeeper.pipeline.score import said_as_of
 from shopkeeper.pipeline.segments import instant_asked
+from shopkeeper.pipeline.shell.which_dataset import with_dataset
 from shopkeeper.reranking.model import Reranked
 from shopkeeper.tasks.base import REQUESTS
 from shopkeeper.tasks.find import find_task
@@ -52,7 +53,7 @@ EARLY = LEVELS.index(0.25)
 
 def audience(config: DictConfig) -> None:
     """The verb: write the folder, and print how many are in it, and why others are not."""
-    cfg = told.settings(config, told.Audience)
+    cfg = told.settings(with_dataset(config, "audience"), told.Audience)
     cfg.audience.check()
     whole = prepare_data(cfg)
     at = instant_asked(cfg, whole)

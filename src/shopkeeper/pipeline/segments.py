@@ -22,6 +22,7 @@ from shopkeeper.folders import Unlike, check_target
 from shopkeeper.hashing import sealed
 from shopkeeper.pipeline import context, show, told
 from shopkeeper.pipeline.preparing.data import prepare_data
+from shopkeeper.pipeline.shell.which_dataset import with_dataset
 from shopkeeper.timeline import floor_day, instant, iso
 from shopkeeper.timeline.zones import clock
 
@@ -31,7 +32,7 @@ KIND = "segments"  # of the folder
 
 def segments(config: DictConfig) -> None:
     """The verb: write the folder, and print how many customers each segment has."""
-    cfg = told.settings(config, told.Segments)
+    cfg = told.settings(with_dataset(config, "segments"), told.Segments)
     cfg.segmentation.check()
     prepared = prepare_data(cfg)
     if prepared.events.timestamp is None and not cfg.needed:

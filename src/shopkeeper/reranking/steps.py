@@ -287,13 +287,15 @@ def in_order(lists: Lists, steps: Sequence[Step], asked: Asked) -> np.ndarray:
 
 
 def _step(step: Any, where: str) -> Step:
-    if isinstance(step, str):
+    named = isinstance(step, str)
+    if named:
         step = {step: {}}
     if not isinstance(step, Mapping) or len(step) != 1:
         raise UserError(f"{where} must be one step with its settings, e.g. {{mmr: {{weight: 0.3}}}}")
     ((kind, settings),) = step.items()
     if kind not in KINDS:
-        raise UserError(f"{where}: there is no step '{kind}'.{nearest(str(kind), list(KINDS))}")
+        order = " An order that has a name, as in `evaluate rerank=[…]`, is told here by the steps in its file."
+        raise UserError(f"{where}: there is no step '{kind}'.{nearest(str(kind), list(KINDS))}{order if named else ''}")
     settings = {} if settings is None else settings
     if not isinstance(settings, Mapping):
         raise UserError(f"{where}.{kind} must be settings, such as {{weight: 0.3}}")

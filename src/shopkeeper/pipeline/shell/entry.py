@@ -27,6 +27,8 @@ EXTRAS = {
     "fastapi": "service", "uvicorn": "service",
     "onnxscript": "export", "pyspark": "spark", "psycopg": "postgres", "pandas": "notebook",
 }  # fmt: skip
+# How lists are put in order by verbs that answer at a place of the shop and know no `rerank`.
+IN_ORDER = "placement=home 'placement.rerank=[{mmr: {attributes: [category], weight: 0.3}}]'"
 
 
 @contextmanager
@@ -143,7 +145,8 @@ def _nearest_key(key: str) -> str:
         if takers := sorted(other for other, keys in of.items() if key in keys - own):
             *others, last = [f"`{other}`" for other in takers]
             verbs = f"{', '.join(others)} and {last}" if others else last
-            return f" Only {verbs} {'knows' if len(takers) == 1 else 'know'} it; leave it out here."
+            instead = f"write {IN_ORDER}" if key == "rerank" and "placement" in own else "leave it out"
+            return f" Only {verbs} {'knows' if len(takers) == 1 else 'know'} it; {instead} here."
         return nearest(key, own)
     names: set[str] = set()
     first, *others = head.split(".")
