@@ -211,13 +211,15 @@ const SCORES = {
   },
   ease(a, read) {
     const row = new Map([...a.items].map((item, n) => [item, n]));
-    const since = new Map(); // events that came after the last one of an item
+    const everyTime = a.every_time?.[0] ?? false;
+    const seen = new Set();
+    const own = []; // items, and how many events came after; unless each time counts, the last time of an item
     const counted = read.filter((e) => a.counts_type[e.type] > 0).reverse();
-    counted.forEach((e, n) => row.has(e.item) && !since.has(e.item) && since.set(e.item, n));
-    if (!since.size) return a.fallback;
+    counted.forEach((e, n) => row.has(e.item) && (everyTime || !seen.has(e.item)) && seen.add(e.item) && own.push([e.item, n]));
+    if (!own.length) return a.fallback;
     const scores = new Float64Array(a.fallback.length);
     const halfLife = a.half_life_events?.[0] ?? 0;
-    for (const [item, place] of since) {
+    for (const [item, place] of own) {
       const [weight, first] = [halfLife > 0 ? 2 ** (-place / halfLife) : 1, row.get(item) * a.items.length];
       a.items.forEach((other, n) => (scores[other] += weight * a.weight[first + n]));
     }

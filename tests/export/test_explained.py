@@ -32,6 +32,7 @@ MODELS: dict[str, Any] = {
     "popularity": lambda: Popularity(half_life_days=3),
     "item_knn": lambda: ItemKNN(5, half_life_events=3, half_life_days=5, event_weights=WEIGHTS),
     "ease": lambda: EASE(l2=5.0),
+    "ease_every_time": lambda: EASE(l2=5.0, half_life_events=3.0, self_similarity=0.5, every_time=True),
     "recency": lambda: Recency(),
     "personal_frequency": lambda: PersonalFrequency(half_life_days=3, event_weights=WEIGHTS),
     "sasrec_of_purchases": lambda: SASRec(**SMALL | {"inputs": "targets", "max_length": 5}),

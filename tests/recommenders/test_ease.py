@@ -85,6 +85,17 @@ def test_an_item_says_nothing_about_itself_and_twice_is_once(tmp_path):
     assert np.diag(model.weight_AA).tolist() == [0.0] * len(model.items_A)
 
 
+def test_told_to_count_every_time_a_history_is_the_sum_of_its_events(tmp_path):
+    prepared, split = tiny_prepared(tmp_path / "t", [[1, 2, 3, 4, 1], [1, 2, 4, 3, 2], [2, 1, 3, 3, 4]])
+    model = EASE(l2=1.0, self_similarity=0.5, every_time=True)
+    model.fit(prepared, split, FIT)
+    one, two, all_three = (model.score(stranger([h]))[0] for h in ([1], [2], [1, 2, 1]))
+    assert np.abs(all_three - (2 * one + two)).max() < 1e-6
+    model = EASE(l2=1.0, self_similarity=0.5, every_time=True, half_life_events=1.0)
+    model.fit(prepared, split, FIT)
+    assert np.abs(model.score(stranger([[1, 2, 1]]))[0] - (1.25 * one + 0.5 * two)).max() < 1e-6  # 1 + 1/4, 1/2
+
+
 def test_what_a_customer_buys_again_counts_once(tmp_path):
     once, again = [[1, 2, 3, 4, 1], [2, 4, 3, 2]], [[1, 2, 2, 2, 3, 4, 1], [2, 4, 4, 3, 2]]
     weights = []

@@ -33,7 +33,7 @@ OPEN: dict[str, partial[Any]] = {
     "popularity": partial(Popularity, window_days="auto"),
     "personal_frequency": partial(PersonalFrequency, "auto", "auto"),
     "item_knn": partial(ItemKNN, "auto", "auto", "auto", "auto", "auto"),
-    "ease": partial(EASE, 3.0, half_life_events="auto", self_similarity="auto"),
+    "ease": partial(EASE, 3.0, half_life_events="auto", self_similarity="auto", every_time="auto"),
     "vstan": partial(SessionKNN, "vstan", "auto", "auto", "auto", "auto", "auto"),
 }
 PURCHASE = [EVENT_CODE["purchase"]]
@@ -255,6 +255,14 @@ def test_a_linear_model_learns_whether_people_buy_the_same_again(tmp_path: Path)
     assert fitted(OPEN["ease"], *daily(tmp_path / "same", same)).settings["self_similarity"] in (None, 3.0)
     on = 1 + (u + np.arange(30)[None, :]) % 29  # one after the other, nothing twice
     assert fitted(OPEN["ease"], *daily(tmp_path / "on", on)).settings["self_similarity"] == 0.1
+
+
+def test_a_linear_model_learns_whether_how_often_or_how_lately_says_what_comes(tmp_path: Path) -> None:
+    u, rng = np.arange(40)[:, None], np.random.default_rng(1)
+    staples = 1 + (7 * u + rng.geometric(0.4, (40, 30))) % 25  # each has a few, the first of them in two of five days
+    assert fitted(OPEN["ease"], *daily(tmp_path / "staples", staples)).settings["every_time"] is True
+    lately = 1 + (u + np.arange(30)[None, :] // 5) % 25  # five days each, and never again
+    assert fitted(OPEN["ease"], *daily(tmp_path / "lately", lately)).settings["every_time"] is False
 
 
 def test_of_a_long_log_fewer_windows_are_asked_and_of_a_very_long_one_none(

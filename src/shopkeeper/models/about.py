@@ -96,11 +96,12 @@ class Learned:
 def in_words(settings: Mapping[str, Any]) -> str:
     """Settings as a command takes them.
 
-    >>> in_words({"half_life_events": 2.0, "self_similarity": None})
-    'half_life_events=2, self_similarity=null'
+    >>> in_words({"half_life_events": 2.0, "self_similarity": None, "every_time": True})
+    'half_life_events=2, self_similarity=null, every_time=true'
     """
-    shown = {name: f"{value:g}" if isinstance(value, float) else value for name, value in settings.items()}
-    return ", ".join(f"{name}={'null' if value is None else value}" for name, value in shown.items())
+    words = {"None": "null", "True": "true", "False": "false"}
+    shown = {name: f"{value:g}" if isinstance(value, float) else str(value) for name, value in settings.items()}
+    return ", ".join(f"{name}={words.get(value, value)}" for name, value in shown.items())
 
 
 def parts_in_words(auto: Mapping[str, Mapping[str, Any]]) -> str:

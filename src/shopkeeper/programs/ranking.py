@@ -35,13 +35,17 @@ def popularity(requests: Requests, a: Arrays) -> np.ndarray:
 
 
 def ease(requests: Requests, a: Arrays) -> np.ndarray:
-    """Summed weights of the distinct items of each history, decayed from its end on: float32 (B, V)."""
+    """Summed weights of the items of each history, decayed from its end on: float32 (B, V)."""
     items_A, weight_AA = a["items"], a["weight"]
     half_life = float(a["half_life_events"][0]) if "half_life_events" in a else 0.0  # older bundles have none
+    every_time = bool(a["every_time"][0]) if "every_time" in a else False
     scores_BV = np.zeros((len(requests), len(a["fallback"])), np.float32)
     offsets, rows = requests.flat(np.flatnonzero(a["counts_type"]).tolist())
     for b, (first, end) in enumerate(pairwise(offsets.tolist())):
-        item, place = np.unique(requests.events.item[rows[first:end]][::-1], return_index=True)  # place: events since
+        newest_first = requests.events.item[rows[first:end]][::-1]
+        item, place = np.unique(newest_first, return_index=True)  # place: events since
+        if every_time:
+            item, place = newest_first, np.arange(len(newest_first))
         known = np.isin(item, items_A)
         if known.any():
             column = np.searchsorted(items_A, item[known])

@@ -6,12 +6,14 @@ With the 0/1 matrix X of users and items and the ridge weight \lambda,
     B_{ij} = -\hat P_{ij} / \hat P_{jj} \ (i \ne j), \quad B_{jj} = s, \qquad
     score(b, j) = \sum_{i in history of b} 2^{-place(i) / h} B_{ij}
 
-with place(i) the events since i was taken last. H. Steck, "Embarrassingly Shallow Autoencoders for Sparse Data", WWW
-2019, has s = 0 and no half-life h. Where people buy again, s is most of the answer, and where histories are long, h;
-left open (`auto`), they and \lambda are what was right inside of the training rows (`inside.py`), there for the items
-that most people took. The inverse is dense, over the items that have training rows; all others score 0. It is found in
-32 bits where the most taken item was taken by at most `NARROW` \lambda users, else in 64: what rounding a count costs
-is its share of the smallest pivot, which is at least \lambda. An empty history gets the popular items.
+with place(i) the events since i was taken last; with `every_time` the sum is over the events of b, so that what was
+taken five times counts five times. H. Steck, "Embarrassingly Shallow Autoencoders for Sparse Data", WWW 2019, has
+s = 0, each item once, and no half-life h. Where people buy again, s is most of the answer, where they have staples,
+how often, and where histories are long, h; left open (`auto`), they and \lambda are what was right inside of the
+training rows (`inside.py`), there for the items that most people took. The inverse is dense, over the items that have
+training rows; all others score 0. It is found in 32 bits where the most taken item was taken by at most `NARROW`
+\lambda users, else in 64: what rounding a count costs is its share of the smallest pivot, which is at least \lambda.
+An empty history gets the popular items.
 
 What it costs, for A items: 4 A^2 bytes in 32 bits and 12 A^2 in 64, said before they are asked for, and about A^3
 operations. In 32 bits one thread of a cloud machine took 3 s and .2 GiB more at 6,000 items, 18 s and .7 GiB at 12,000,
@@ -42,6 +44,7 @@ from shopkeeper.recommenders.counting.popularity import counted_types, item_popu
 from shopkeeper.recommenders.inside import ROOM, Fitted, Open, Settings, or_auto
 from shopkeeper.recommenders.item_pairs.counted import CELLS, counts_together, each_once
 from shopkeeper.schema import INTEREST_TYPES
+from shopkeeper.shapes import SWITCH
 
 log = logging.getLogger(__name__)
 REQUESTS_AT_ONCE = 1024
@@ -54,10 +57,12 @@ RULES = {
     "l2": number(above=True),
     "half_life_events": or_null(number(above=True)),
     "self_similarity": or_null(number()),
+    "every_time": SWITCH,
 }
 OPTIONS = {
     "self_similarity": (None, 0.1, 0.3, 3.0),  # first: with 1 of one's own a half-life hides what it is worth
     "half_life_events": (None, 1.0, 2.0, 5.0, 10.0, 25.0, 100.0),
+    "every_time": (False, True),  # after the half-life: where the last time matters, without it often looks like lately
     "l2": (250.0, 1000.0, 4000.0),  # last: it alone takes new inverses
 }
 
@@ -70,7 +75,9 @@ class EASE:
         event_types: what counts as interest; null: all that show it.
         max_items: bounds the inverse.
         half_life_events: h; null: all events of a history count alike.
-        self_similarity: s; null: 1 where seen items may be recommended, else 0. This and h may be `auto`, too.
+        self_similarity: s; null: 1 where seen items may be recommended, else 0.
+        every_time: whether an item counts as often as it was taken; else once, as of the last time. This, s and h may
+            be `auto`, too.
     """
 
     def __init__(
@@ -80,10 +87,12 @@ class EASE:
         max_items: int = 25_000,
         half_life_events: float | str | None = None,
         self_similarity: float | str | None = 0.0,
+        every_time: bool | str = False,
     ) -> None:
         told = {"l2": l2, "half_life_events": half_life_events, "self_similarity": self_similarity}
+        told |= {"every_time": every_time}
         check(told, {name: or_auto(rule) for name, rule in RULES.items()}, "ease: model.")
-        self.open = Open(told, OPTIONS, again=("self_similarity",))
+        self.open = Open(told, OPTIONS, again=("half_life_events", "self_similarity"))
         self.settings: Settings = self.open.first
         self.max_items = max_items
         self.event_types = event_types
@@ -165,7 +174,7 @@ class EASE:
         return x_UA
 
     def score(self, requests: Requests) -> np.ndarray:
-        """Summed weights of the distinct items of each history, decayed: float32 (B, V)."""
+        """Summed weights of the items of each history, decayed: float32 (B, V)."""
         scores_BV = np.zeros((len(requests), len(self.fallback_V)), np.float32)
         if len(self.items_A) == 0:
             scores_BV[:] = self.fallback_V
@@ -180,14 +189,15 @@ class EASE:
         return scores_BV
 
     def _history(self, requests: Requests) -> sparse.csr_array:
-        """Weight of each item with training rows in each history, by its newest event: float32 sparse (B, A)."""
+        """Weight of each item with training rows in each history, by its newest event or all: float32 sparse (B, A)."""
         offsets, rows = requests.flat(np.flatnonzero(self.counts_type).tolist())
         request = np.repeat(np.arange(len(requests)), np.diff(offsets))
         item = requests.events.item[rows]
         column = np.minimum(np.searchsorted(self.items_A, item), len(self.items_A) - 1)
         known = np.flatnonzero(self.items_A[column] == item)[::-1]  # the newest first, which `unique` keeps
-        _, newest = np.unique(request[known] * len(self.items_A) + column[known], return_index=True)
-        row = known[newest]
+        row = known
+        if not self.settings["every_time"]:
+            row = known[np.unique(request[known] * len(self.items_A) + column[known], return_index=True)[1]]
         place, half_life = offsets[1:][request[row]] - 1 - row, self.settings["half_life_events"]
         weight = np.exp2(-place / half_life) if half_life else np.ones(len(row))
         shape = (len(requests), len(self.items_A))
@@ -197,7 +207,8 @@ class EASE:
         """The item weights and the fallback."""
         arrays: dict[str, np.ndarray] = {"weight": self.weight_AA, "items": self.items_A, "fallback": self.fallback_V}
         arrays |= {"counts_type": self.counts_type}
-        return Program("ease", arrays | {"half_life_events": np.array([self.settings["half_life_events"] or 0.0])})
+        arrays |= {"half_life_events": np.array([self.settings["half_life_events"] or 0.0])}
+        return Program("ease", arrays | {"every_time": np.array([bool(self.settings["every_time"])])})
 
     def save(self, folder: Path) -> None:
         """Write the item weights and the fallback as `weights.npz`."""

@@ -94,7 +94,9 @@ SCORES = {  # programs whose arithmetic is short: `item`, `kind` (and `time`) of
     scores = np.where(scores > 0, scores, arrays["fallback"])""",
     "ease": """\
     counted = item[arrays["counts_type"][kind] > 0][::-1]
-    counted, since = np.unique(counted, return_index=True)
+    since = np.arange(len(counted))
+    if not arrays["every_time"][0]:
+        counted, since = np.unique(counted, return_index=True)
     own = np.isin(counted, arrays["items"])
     scores = arrays["fallback"].copy()
     if own.any():
