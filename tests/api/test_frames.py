@@ -157,6 +157,8 @@ def test_whether_seen_items_come_back_is_seen_in_the_log():
     once = frame().drop_duplicates(["who", "sku"])
     assert sk.Dataset.from_pandas(once, **COLUMNS).spec["filter_seen"] is True
     assert sk.Dataset.from_pandas(once, **COLUMNS, filter_seen=False).spec["filter_seen"] is False
+    looked = pd.concat([once.assign(what="view"), once.assign(what="purchase")])
+    assert sk.Dataset.from_pandas(looked, **COLUMNS, type="what").spec["filter_seen"] is False
 
 
 def test_what_is_known_of_items_comes_from_a_table_or_from_the_log():

@@ -280,6 +280,25 @@ def test_whether_people_take_things_twice_is_seen(tmp_path: Path):
     assert "filter_seen: false # true where people do not" in few
 
 
+def test_what_was_looked_at_before_it_was_bought_was_seen(tmp_path: Path):
+    header, *rows = log(items=20).splitlines()
+    looks = [f"{row},{kind}" for row in rows for kind in ("click", "buy")]
+    said = guess_dataset(written(tmp_path, "both.csv", "\n".join([f"{header},action", *looks]) + "\n"))
+    assert "filter_seen: false # 100.0% of a customer's further events are of an item from before" in said
+    others = [f"{row},buy" if n % 2 else f"{row.replace(',i', ',j')},click" for n, row in enumerate(rows)]
+    said = guess_dataset(written(tmp_path, "apart.csv", "\n".join([f"{header},action", *others]) + "\n"))
+    assert "filter_seen: true # in 190 further events of a customer no item came back" in said
+
+
+def test_orders_that_are_counted_by_customer_put_a_log_without_times_in_order(tmp_path: Path):
+    rows = [f"c{c},{n},i{(c + n + line) % 9}" for n in range(1, 6) for c in range(30) for line in range(2)]
+    told = guess_dataset(written(tmp_path, "orders.csv", "customer,order_number,product\n" + "\n".join(rows) + "\n"))
+    assert "order_by: [order_number] # DOUBT: no column looks like a time; it numbers each customer's orders" in told
+    one_shops = [f"c{n % 30},{1000 + n},i{n % 9}" for n in range(300)]
+    told = guess_dataset(written(tmp_path, "shop.csv", "customer,order_number,product\n" + "\n".join(one_shops) + "\n"))
+    assert "order_by" not in told
+
+
 def test_a_log_of_sessions_is_split_by_sessions(tmp_path: Path):
     told = yaml.safe_load(text := guess_dataset(written(tmp_path, "s.csv", log(20, "session_id,sku,time"))))
     assert told["columns"]["user_id"] == told["columns"]["session_id"] == "session_id"

@@ -39,3 +39,11 @@ def test_lines_that_were_sent_again_are_counted_unless_a_filter_drops_them(
     house = House(tmp_path)
     assert [line.split()[0] for line in said(house, caplog)] == ["20"]  # 10 orders of two lines
     assert not said(house, caplog, repeats={"seconds": 3600})
+
+
+def test_one_number_of_two_customers_is_two_orders(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog):
+    monkeypatch.chdir(tmp_path)
+    days = [f"2023-{1 + d // 28:02d}-{1 + d % 28:02d} 10:00:00" for d in range(40)]
+    each = [(f"c{c}", "s1", day, "5", f"{d}") for d, day in enumerate(days) for c in range(20)]
+    monkeypatch.setattr("test_sent_again.orders", lambda: each)
+    assert not said(House(tmp_path), caplog)

@@ -249,11 +249,11 @@ def _targets(kinds: Sequence[str], target: str | Sequence[str] | None) -> list[s
 
 
 def _once(table: pa.Table, named: Mapping[str, str], event_type: Any, targets: Sequence[str]) -> bool:
-    """Whether nobody takes an item twice."""
-    if isinstance(event_type, Mapping):
-        table = table.filter(pa.array(_asked(table, event_type, targets)))
+    """Whether nobody takes an item twice, nor one that they have looked at: `filter_seen` leaves out either."""
     pairs = table.select([named["user_id"], named["item_id"]]).rename_columns(["user", "item"])
-    return len(pairs.group_by(["user", "item"], use_threads=False).aggregate([])) == len(pairs)
+    pairs = pairs.append_column("asked", pa.array(_asked(table, event_type, targets)))
+    of = pairs.group_by(["user", "item"], use_threads=False).aggregate([("asked", "any"), ("asked", "count")])
+    return not pc.any(pc.and_(of["asked_any"], pc.greater(of["asked_count"], 1))).as_py()
 
 
 def _asked(table: pa.Table, event_type: Any, targets: Sequence[str]) -> np.ndarray:

@@ -193,9 +193,10 @@ def _sent_again(a: Arranged) -> int:
     kind = a.columns["event_type"]  # looks at one thing on one day are no lines, though an order of the day holds them
     rows = np.flatnonzero((a.columns["order"] > 0) & np.isin(kind, [EVENT_CODE["purchase"], EVENT_CODE["return"]]))
     key = np.zeros(len(rows), np.uint64)
-    for name in ("order", "item", "event_type", "quantity", "price"):
-        if name in a.columns:
-            value = a.columns[name][rows]
+    columns = {"user": a.user, **a.columns}  # a number may count the orders of each customer
+    for name in ("user", "order", "item", "event_type", "quantity", "price"):
+        if name in columns:
+            value = columns[name][rows]
             bits = value.astype(np.float64).view(np.uint64) if value.dtype.kind == "f" else value.astype(np.uint64)
             key = (key ^ bits) * np.uint64(0x9E3779B97F4A7C15)
             key ^= key >> np.uint64(29)

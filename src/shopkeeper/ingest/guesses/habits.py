@@ -159,15 +159,24 @@ def asked_rows(frame: pl.DataFrame, columns: Mapping[str, str], targets: Collect
 
 
 def seen_line(frame: pl.DataFrame, columns: Mapping[str, str], targets: Collection[str]) -> str:
-    """The line `filter_seen`, by whether customers take an item that they have had."""
+    """The line `filter_seen`, by whether customers take an item that they have had to do with, in whatever way."""
     plain = "filter_seen: false # true where people do not take an item twice"
     if not {"user_id", "item_id"} <= set(columns):
         return "filter_seen: false # there is one item, which people buy again"
-    rows = asked_rows(frame, columns, targets)
-    pairs = rows.select(pl.col(columns["user_id"]).alias("u"), pl.col(columns["item_id"]).alias("i")).drop_nulls()
-    chances, again = pairs.height - pairs["u"].n_unique(), pairs.height - pairs.n_unique()
+    asked = pl.lit(True)
+    if "event_type" in columns:
+        taken = [value for value, kind in kinds_of(frame, columns).items() if kind in targets]
+        asked = pl.col(columns["event_type"]).cast(pl.String).is_in(taken).fill_null(False)
+    rows = frame.select(u=columns["user_id"], i=columns["item_id"], asked=asked).drop_nulls(["u", "i"])
+    chances, again = (_further(rows, by) for by in (["u"], ["u", "i"]))
     if chances < CHANCES:
         return plain
     if not again:
         return f"filter_seen: true # in {chances:,} further events of a customer no item came back"
     return f"filter_seen: false # {again / chances:.1%} of a customer's further events are of an item from before"
+
+
+def _further(rows: pl.DataFrame, by: list[str]) -> int:
+    """How many of the rows that are asked for have another one of the same before them; looks come before."""
+    of = rows.group_by(by).agg(pl.col("asked").sum(), looks=(~pl.col("asked")).any())
+    return int((of["asked"] - (~of["looks"] & (of["asked"] > 0)).cast(pl.Int64)).sum())

@@ -19,7 +19,7 @@ NAMES = {  # our column -> what shops call it, most telling first
     "session_id": r"session|visit(?!or)|sitzung|besuch(?!er)|sesi[oó]n|sesja|сесси|сеанс|сесі",
     "quantity": r"quantity|qty|units|count|^n$|number_of|menge|quantit|qt[ée]|cantidad|"
     r"ilo[śs][ćc]|aantal|колич|кол-во|кільк",
-    "price": r"price|amount|value|cost|revenue|preis|"
+    "price": r"price|amount|value|cost|revenue|preis|betrag|umsatz|"
     r"prix|montant|precio|importe|prezzo|importo|prijs|cena|kwota|цена|сумма|ціна|сума",
     "channel": r"channel|device|platform|store|source|kanal|^canal|канал|магазин",
 }

@@ -25,6 +25,8 @@ from shopkeeper.ingest.values import as_ids
 
 FEW = 500  # rows to each customer above which it is doubtful that they are customers
 RATINGS = r"rating|ratings|stars|score|overall|bewertung"
+COUNTS = r"(order|basket|visit|purchase|trip).?(number|num|no|nr|seq)|sequence"
+SHARED = 3  # customers to each value of a column that numbers the orders of each
 MAY_BE_KINDS = 12  # different values of a column without a telling name that may be kinds of events
 REQUIRED_LACKS = 0.01  # share of a kind's rows that may lack a column which is taken to be required for it
 
@@ -116,9 +118,22 @@ def _column_lines(frame: pl.DataFrame, ours: str, theirs: str, joined: dict[str,
     return lines
 
 
+def _counter(frame: pl.DataFrame, columns: dict[str, str]) -> str | None:
+    """The column that numbers the orders of each customer, as `order_number` 1, 2, 3 of everybody; None: none does."""
+    for theirs in frame.columns:
+        if re.search(COUNTS, theirs, re.IGNORECASE) and (smallest(frame[theirs]) or -1) >= 0:
+            pairs = frame.select(columns["user_id"], theirs).unique()
+            if pairs.height >= SHARED * pairs[theirs].n_unique():
+                return theirs
+    return None
+
+
 def _time_lines(frame: pl.DataFrame, columns: dict[str, str]) -> list[str]:
     """How times are read, and doubts about that."""
     if "timestamp" not in columns:
+        if (counter := _counter(frame, columns)) is not None:
+            why = "no column looks like a time; it numbers each customer's orders, which stand in its order"
+            return [f"order_by: [{quoted(counter)}] {DOUBT}{why}"]
         return [f"{DOUBT}no column looks like a time; the order of the rows is taken as the order of events"]
     theirs = columns["timestamp"]
     guess, notes = time_options(frame[theirs])

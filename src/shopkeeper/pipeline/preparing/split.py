@@ -23,7 +23,8 @@ from shopkeeper.timeline.spec import TIMED
 
 log = logging.getLogger(__name__)
 LOPSIDED = 10  # times more requests in one part than in the other are worth a word
-WORTH_A_WORD = 0.05  # share of requests without a history because of ties
+WORTH_A_WORD = 0.05  # share of requests without a history because of ties, or of targets that are hidden
+ASKED = 2000  # requests, to see whether targets are hidden
 
 
 def prepare_to_train(config: Data) -> tuple[Prepared, Split]:
@@ -61,6 +62,8 @@ def prepare_split(config: Data, prepared: Prepared) -> Split:
     split = Split.open(prepared, path)
     _say_windows(config, prepared, split)
     _say_ties(prepared, split)
+    if config.dataset.filter_seen:
+        _say_hidden(prepared.name, split)
     if config.audit == "full":
         from shopkeeper.splits.audit import audit_by_perturbation
 
@@ -105,6 +108,26 @@ def _say_ties(prepared: Prepared, split: Split) -> None:
             f"split={split.name}: {share:.0%} of the requests have an empty history, because all that came before "
             f"shares its instant with the target; give the times of {prepared.name} a time of day "
             f"(columns.timestamp: [date, time]), or take split=leave_one_out, which goes by the order of the file"
+        )
+
+
+def _say_hidden(name: str, split: Split) -> None:
+    """Warn of targets that `filter_seen` leaves out of every list, by some of the test requests."""
+    requests, targets = split.part("test")
+    some = np.unique(np.linspace(0, max(len(requests) - 1, 0), min(ASKED, len(requests))).astype(np.int64))
+    wanted, hidden = targets.take(some), requests.take(some).hidden(True)
+    assert hidden is not None
+    width = split.prepared.n_items + 1
+    key, seen = (
+        np.repeat(np.arange(len(some)), np.diff(offsets)) * width + item
+        for offsets, item in ((wanted.offsets, wanted.item), hidden)
+    )
+    share = float(np.isin(key, seen).mean()) if len(key) else 0.0
+    if share >= WORTH_A_WORD:
+        warn_once(
+            f"filter_seen: true leaves what a history holds out of every list, and {share:.0%} of what is asked for in "
+            f"dataset={name} stands there: no model can be right about it; where people look before they buy, or buy "
+            f"again, set filter_seen: false"
         )
 
 
