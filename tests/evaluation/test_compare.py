@@ -98,6 +98,13 @@ def test_models_that_answered_different_questions_are_not_compared(base, key, va
         compare_tables(table(base), table(base, **{key: value}), "ndcg@10")
 
 
+def test_one_that_was_trained_anew_before_test_is_not_compared_with_one_that_was_not(base):
+    with pytest.raises(
+        UserError, match=r"refit is 'None' and 'True'; train one again with the other's evaluation\.refit"
+    ):
+        compare_tables(table(base), table(base, refit=True), "ndcg@10")
+
+
 def test_a_table_with_requests_missing_is_not_compared(base):
     with pytest.raises(UserError, match="different requests"):
         compare_tables(table(base), table(base[:-1]), "ndcg@10")

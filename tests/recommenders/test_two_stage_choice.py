@@ -21,6 +21,7 @@ from shopkeeper.data.split import Split
 from shopkeeper.errors import UserError
 from shopkeeper.models.fit import Fit
 from shopkeeper.models.make import make
+from shopkeeper.pipeline.stages.compose import composed
 from shopkeeper.recommenders.combined.auto import Auto
 from shopkeeper.recommenders.combined.two_stage import TwoStage
 from shopkeeper.recommenders.combined.validated import mean_ndcg
@@ -36,6 +37,12 @@ def loyal(path: Path, customers: int = 60) -> tuple[Prepared, Split]:
     """Everybody takes the same item again and again, each one of ten."""
     histories = [[1 + u % 10] * 30 for u in range(customers)]
     return tiny_prepared(path, histories, days(histories), n_items=10)
+
+
+def test_no_setting_of_a_shipped_candidate_is_left_open() -> None:
+    told = composed("train", ["model=two_stage"])["model"]["candidates"]
+    asked = {name for name, settings in told.items() if "auto" in map(str, settings.values())}
+    assert asked == set()  # each would be asked again for every window that the trees learn from
 
 
 def test_a_candidate_that_ranks_validation_better_than_the_trees_answers_alone(tmp_path: Path) -> None:

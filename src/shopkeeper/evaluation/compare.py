@@ -228,9 +228,12 @@ def align(tables: Mapping[str, pa.Table]) -> dict[str, pa.Table]:
         theirs = metadata_of(tables[other])
         for key in SAME:
             if facts.get(key) != theirs.get(key):
+                way = "train one again with the other's evaluation.refit" if key == "refit" else (
+                    "train or evaluate both on the same split"
+                )  # fmt: skip
                 raise UserError(
                     f"'{first}' and '{other}' cannot be compared: {key} is {_brief(facts.get(key))} and "
-                    f"{_brief(theirs.get(key))}; train or evaluate both on the same split"
+                    f"{_brief(theirs.get(key))}; {way}"
                 )
     ordered = {name: table.sort_by("request") for name, table in tables.items()}
     for other in others:
