@@ -10,12 +10,14 @@ import pytest
 import torch
 from torch import nn
 
+from shopkeeper.models.fit import Fit
+from shopkeeper.recommenders.networks.sasrec import SASRec
 from shopkeeper.training import checkpoint
 from shopkeeper.training.averaging import Average
 from shopkeeper.training.batching.batches import TrainingView
-from shopkeeper.training.config import Recipe
+from shopkeeper.training.config import Recipe, TrainerConfig
 from shopkeeper.training.module import SequenceModule
-from training.small_training import fit, shop
+from training.small_training import MODEL, TRAINER, fit, shop
 
 
 @pytest.fixture(scope="module")
@@ -26,10 +28,10 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Any:
 def walked(way: str, values: list[float], decay: float = 0.7, epochs: int = 3) -> tuple[nn.Linear, Average]:
     network = nn.Linear(1, 1, bias=False)
     average = Average(network, way, decay, epochs)
-    for value in values:
+    for number, value in enumerate(values, 1):
         nn.init.constant_(network.weight, value)
         average.step()
-        average.epoch()
+        average.epoch(number)
     return network, average
 
 
@@ -67,9 +69,10 @@ def test_the_best_epochs_are_averaged_and_of_equal_ones_the_earlier(lower_is_bet
     average, new = Average(network, "best", 0.7, 2), []
     for weight, value in ((100.0, 0.1), (1.0, 0.2), (2.0, 0.3), (3.0, 0.2), (5.0, 0.3), (7.0, 0.3)):
         nn.init.constant_(network.weight, weight)
-        average.epoch()
-        new.append(average.validated(value, lower_is_better))
+        average.epoch(len(new) + 1)
+        new.append(average.validated(len(new) + 1, value, lower_is_better))
     assert new == [False, True, not lower_is_better, False, not lower_is_better, False]
+    assert average.numbers == ([1, 2] if lower_is_better else [3, 5])
     with average.in_place():
         assert network.weight.item() == mean
     assert network.weight.item() == 7
@@ -83,6 +86,7 @@ def test_what_is_kept_is_the_mean_of_the_epochs_that_validation_found_best_where
     (best,) = (row for row in rows if row.get("averaged") == model.trained.best_value)  # or nothing is shown here
     assert model.trained.best_epoch == best["epoch"]
     chosen = sorted(rows[: best["epoch"]], key=lambda row: -row["ndcg@10"])[:3]
+    assert model.trained.summary()["averaged"] == sorted(row["epoch"] for row in chosen)
     told: dict[str, Any] = {"trainer": {"validation_requests": 0}, "lr": 0.1}
     ends = [fit(*data, epochs=row["epoch"], **told).trained.last_weights for row in chosen]
     for name, value in model.network.state_dict().items():
@@ -96,6 +100,18 @@ def test_without_validation_the_last_epochs_stand_for_the_best(data: Any):
     for name, value in best.network.state_dict().items():
         assert torch.equal(value, last.network.state_dict()[name]), name
     assert not torch.equal(best.network.item.weight, raw.network.item.weight)
+
+
+@pytest.mark.parametrize("epochs", [(1, 3, 4), ()])
+def test_without_validation_it_is_of_the_epochs_that_validation_chose_before(data: Any, epochs: tuple[int, ...]):
+    ends = [fit(*data, epochs=n, trainer={"validation_requests": 0}).trained.last_weights for n in epochs or (4,)]
+    again = Fit(
+        seed=3, steps=4, epochs=epochs, progress=False, trainer=TrainerConfig.of(TRAINER | {"validation_requests": 0})
+    )
+    model = SASRec(**MODEL, average="best", average_epochs=2)  # fewer, and of one as it was: what was chosen counts
+    model.fit(*data, again)
+    for name, value in model.network.state_dict().items():
+        torch.testing.assert_close(value, sum(end[name] for end in ends) / len(ends), rtol=1e-5, atol=1e-7)
 
 
 @pytest.mark.parametrize(("way", "asked"), [("ema", 100), ("last", 100), ("best", 100), ("best", 0)])

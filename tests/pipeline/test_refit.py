@@ -3,19 +3,22 @@
 from __future__ import annotations
 
 from contextlib import ExitStack
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 
 from shopkeeper.errors import UserError
-from shopkeeper.models.about import parts_in_words
+from shopkeeper.models.about import Learned, parts_in_words
 from shopkeeper.pipeline import context
 from shopkeeper.pipeline.forms.learn import learn
 from shopkeeper.pipeline.preparing.split import prepare_to_train
 from shopkeeper.pipeline.show import metrics_table, note
 from shopkeeper.pipeline.stages.compose import composed
 from shopkeeper.pipeline.told import Train, plain, settings
+from shopkeeper.recommenders.networks.sasrec import SASRec
 
 
 @pytest.fixture(scope="module")
@@ -86,7 +89,14 @@ def test_no_row_from_the_test_cutoff_on_is_trained_on(shop):
 
 
 @pytest.mark.parametrize("way", ["none", "best"])
-def test_a_network_takes_the_epoch_that_validation_chose(shop, caplog, way: str):
+def test_a_network_takes_the_epoch_that_validation_chose(shop, caplog, monkeypatch, way: str):
+    fits, learn_from, kept = [], SASRec.fit, (1, 2) if way == "best" else ()
+
+    def noted(self: SASRec, *args: Any) -> Learned:
+        fits.append(args[-1])
+        return replace(learn_from(self, *args), epochs=kept)
+
+    monkeypatch.setattr(SASRec, "fit", noted)
     small = ("model.width=8", "model.blocks=1", "model.epochs=6", f"model.average={way}")
     words = ("model=sasrec", *small, "evaluation.refit=true")
     with caplog.at_level("INFO", "shopkeeper"):
@@ -96,6 +106,7 @@ def test_a_network_takes_the_epoch_that_validation_chose(shop, caplog, way: str)
     assert first.learned.steps is not None
     assert len(told) == done.learned.steps == first.learned.steps
     assert all("ndcg@10" not in epoch for epoch in told)
+    assert [fit.epochs for fit in fits] == [(), kept, ()]
     # the curve is of the training that validation followed, not of the one anew
     assert [epoch["ndcg@10"] for epoch in done.learned.history] == [e["ndcg@10"] for e in first.learned.history]
     assert done.metrics["refit"] is True

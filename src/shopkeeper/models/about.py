@@ -86,6 +86,7 @@ class Learned:
     settings: Mapping[str, Any] = field(
         default_factory=dict
     )  # what those that said `auto` have become, and figures by which
+    epochs: tuple[int, ...] = ()  # whose mean validation kept, up to `steps`; none: that epoch's weights as they were
 
     @property
     def left_open(self) -> dict[str, Any]:

@@ -32,6 +32,7 @@ class Fit:
     k: int = 10  # cut-off of the headline metric, which chooses the best epoch
     init_from: Path | None = None  # run folder to start from, for a model that `starts_warm`
     steps: int | None = None  # epochs or trees that validation has chosen: no more, no fewer, nothing is validated
+    epochs: tuple[int, ...] = ()  # whose mean validation kept, up to `steps`; none: that epoch's weights as they were
     chosen: str = ""  # which of a model's candidates validation has chosen, where it chooses among several
     held_out: Callable[[], HeldOut] | None = None  # of a customer model: to calibrate on, beside a calibration cohort
     log: Callable[[Mapping[str, float], int], None] = lambda metrics, step: None  # after an epoch, or some trees
@@ -40,4 +41,6 @@ class Fit:
     @property
     def limited(self) -> TrainerConfig:
         """The trainer, for the steps that validation has chosen where it has."""
-        return replace(self.trainer, max_epochs=self.steps) if self.steps else self.trainer
+        if not self.steps:
+            return self.trainer
+        return replace(self.trainer, max_epochs=self.steps, averaged=self.epochs or (self.steps,))

@@ -5,13 +5,13 @@ start is soon forgotten (B. Polyak & A. Juditsky, SIAM J. Control Optim. 1992). 
 ends of the last n epochs (P. Izmailov et al., "Averaging Weights Leads to Wider Optima", UAI 2018). `best`: of up to n
 epochs that validation found the best so far; each epoch is validated as it is, then their mean is, and what is kept is
 the best of all these (M. Wortsman et al., "Model soups", ICML 2022). Where nothing is validated, as in a training anew
-for the epochs that validation chose (`evaluation.refit`), `best` is `last`: of the chosen ones the newest is the epoch
-it ends with, and which others are a little better is noise that does not come again in other data. Sums are float32.
+(`evaluation.refit`), `best` is of the epochs that are named, those that validation chose before, or else it is `last`.
+Sums are float32.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
@@ -22,12 +22,14 @@ from torch import Tensor, nn
 class Average:
     """Of the parameters of a network. It has a state, which a checkpoint holds."""
 
-    def __init__(self, network: nn.Module, way: str, decay: float, epochs: int):
+    def __init__(self, network: nn.Module, way: str, decay: float, epochs: int, of: Collection[int] = ()):
         self.network, self.way, self.decay, self.epochs = network, way, decay, epochs
+        self.of = of  # last: of these epochs, from 1; none: of all
         self.steps = 0
         self.mean: dict[str, Tensor] = {}  # ema
         self.ends: list[dict[str, Tensor]] = []  # on the CPU; last: the newest at the end, best: the best one first
         self.values: list[float] = []  # best: what validation said of each
+        self.numbers: list[int] = []  # best: which epoch each is
 
     def step(self) -> None:
         """After a step of the optimizer."""
@@ -42,13 +44,13 @@ class Average:
         for name, p in now.items():
             self.mean[name] = self.mean[name].to(p.device).lerp_(p.detach(), share)
 
-    def epoch(self) -> None:
-        """After an epoch."""
-        if self.way == "last":
+    def epoch(self, number: int) -> None:
+        """After an epoch, counted from 1."""
+        if self.way == "last" and (not self.of or number in self.of):
             self.ends.append(self._now())
             del self.ends[: -self.epochs]
 
-    def validated(self, value: float, lower_is_better: bool) -> bool:
+    def validated(self, number: int, value: float, lower_is_better: bool) -> bool:
         """After an epoch was validated as it is: whether there is another mean now. Of equal ones the earlier counts.
 
         Only `best` has one: of others this is no.
@@ -58,7 +60,8 @@ class Average:
             return False
         self.ends.insert(place, self._now())
         self.values.insert(place, value)
-        del self.ends[self.epochs :], self.values[self.epochs :]
+        self.numbers.insert(place, number)
+        del self.ends[self.epochs :], self.values[self.epochs :], self.numbers[self.epochs :]
         return len(self.ends) > 1
 
     def _now(self) -> dict[str, Tensor]:
@@ -83,12 +86,13 @@ class Average:
 
     def state(self) -> dict[str, Any]:
         """For a checkpoint."""
-        return {"steps": self.steps, "mean": self.mean, "ends": self.ends, "values": self.values}
+        told = {"steps": self.steps, "mean": self.mean, "ends": self.ends}
+        return told | {"values": self.values, "numbers": self.numbers}
 
     def go_on_from(self, state: Mapping[str, Any]) -> None:
         """Take it back."""
         self.steps, self.mean, self.ends = state["steps"], dict(state["mean"]), list(state["ends"])
-        self.values = list(state.get("values", []))  # older ones had none
+        self.values, self.numbers = list(state.get("values", [])), list(state.get("numbers", []))  # older ones had none
 
 
 @torch.no_grad()

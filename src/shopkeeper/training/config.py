@@ -20,6 +20,7 @@ EDGES: Rule = (
         isinstance(x, Sequence) and len(x) > 0 and all(whole(1)[1](e) for e in x) and all(a < b for a, b in pairwise(x))
     ),
 )
+EPOCHS: Rule = ("must be a list of epochs, ascending from 1, such as [9, 13, 14]", EDGES[1])
 
 
 @dataclass(frozen=True)
@@ -36,7 +37,7 @@ class Recipe:
     item_l2: float = 0.0  # times the squared length of the item vector at each position, beside the loss
     average: str = "none"  # of the weights that are validated and kept: none | ema | last | best (see averaging.py)
     average_decay: float = 0.999  # of ema, a step
-    average_epochs: int = 5  # of last and best; where nothing is validated, best is last
+    average_epochs: int = 5  # of last and best
     batch_size: int = 128  # sequences
     epochs: int = 200  # the limit; training stops by patience before it
     patience: int = 10  # validations without a better NDCG@k, and more while they rise; 0: all epochs
@@ -163,6 +164,7 @@ class TrainerConfig:
     deterministic: bool = False  # CUDA: only kernels that give the same bits run to run
     plan: PlanByHand = field(default_factory=PlanByHand)  # fields of the execution plan, by hand; null: chosen
     max_epochs: int | None = None  # overrides the model's `epochs`
+    averaged: tuple[int, ...] | None = None  # epochs that average=best is of where nothing is validated; null: the last
     max_batches: int | None = None  # batches of an epoch; null: all
     overfit_batches: int = 0  # train on the first so many batches alone, without shuffling
     micro_batch: int | None = None  # sequences at a time; null: all, on a CPU as many as `execution.within` allows
@@ -183,6 +185,7 @@ class TrainerConfig:
         "threads": or_null(whole(1)),
         "deterministic": SWITCH,
         "max_epochs": or_null(whole(1)),
+        "averaged": or_null(EPOCHS),
         "max_batches": or_null(whole(1)),
         "overfit_batches": whole(0),
         "micro_batch": or_null(whole(1)),

@@ -40,6 +40,7 @@ class Trained:
     best_value: float  # of the headline, NaN where nothing was validated
     last_weights: dict[str, torch.Tensor]
     headline: str = "ndcg@10"
+    averaged: tuple[int, ...] = ()  # epochs whose mean the best weights are (average=best); none: of one epoch
 
     def summary(self) -> dict[str, Any]:
         """What a run folder keeps of it: `plan` can be given to `trainer.plan` again."""
@@ -48,6 +49,7 @@ class Trained:
             "plan": self.plan.to_json(),
             "best_epoch": self.best_epoch,
             f"best_{self.headline}": best,
+            **({"averaged": [*self.averaged]} if self.averaged else {}),
             "history": self.history,
         }
 
@@ -104,9 +106,9 @@ def train(
     network.load_state_dict({k[5:]: v for k, v in tensors.items() if k.startswith("best.")})
     network.eval()
     last = {k[5:]: v for k, v in tensors.items() if k.startswith("last.")}
-    return Trained(
-        Plan.of(result["plan"]), result["history"], result["epoch"], float(result["value"]), last, result["headline"]
-    )
+    value, averaged = float(result["value"]), tuple(result["averaged"])
+    of = (result["history"], result["epoch"], value, last, result["headline"], averaged)
+    return Trained(Plan.of(result["plan"]), *of)
 
 
 def _name_of(thing: Any) -> str:
@@ -162,6 +164,7 @@ def train_here(
             seed,
             epoch_batches=config.max_batches,
             overfit_batches=config.overfit_batches,
+            averaged=config.averaged or (),
             rank=rank,
             on_epoch=on_epoch,
         )
@@ -183,7 +186,8 @@ def train_here(
     validated = module.best["epoch"] >= 0
     epoch = module.best["epoch"] if validated else len(module.history)
     value = module.best["value"] if validated else math.nan
-    return Trained(module.plan, module.history, epoch, value, last, objective.headline or Trained.headline)
+    headline, averaged = objective.headline or Trained.headline, tuple(module.best["averaged"])
+    return Trained(module.plan, module.history, epoch, value, last, headline, averaged)
 
 
 def ended(module: SequenceModule) -> str:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import replace
 from functools import partial
@@ -47,6 +47,7 @@ class SequenceModule(pl.LightningModule):
         *,
         epoch_batches: int | None = None,
         overfit_batches: int = 0,
+        averaged: Sequence[int] = (),
         rank: int = 0,
         on_epoch: Callable[[dict[str, float], int], None] = lambda metrics, epoch: None,
     ):
@@ -59,15 +60,16 @@ class SequenceModule(pl.LightningModule):
         self.n_batches = min(overfit_batches or full, epoch_batches or full, full)
         self.step = 0  # optimizer steps done; with the seed it determines everything random
         worst = math.inf if objective.lower_is_better else -math.inf
-        self.best: dict[str, Any] = {"value": worst, "epoch": -1, "weights": None}
+        self.best: dict[str, Any] = {"value": worst, "epoch": -1, "averaged": [], "weights": None}
         self.history: list[dict[str, float]] = []
         self.ended: Exception | None = None  # whoever was told of an epoch has ended the training
         self.identity: dict[str, Any] = {}  # what a checkpoint must agree with to be resumed
         self.micro_batch = plan.micro_batch
         self.average: Average | None = None
         if recipe.average != "none":
+            named = averaged if recipe.average == "best" else ()
             way = "last" if recipe.average == "best" and objective.headline is None else recipe.average
-            self.average = Average(network, way, recipe.average_decay, recipe.average_epochs)
+            self.average = Average(network, way, recipe.average_decay, len(named) or recipe.average_epochs, named)
         self.shares = Shares(network, plan.cores, DTYPES[plan.precision])
         self._order: tuple[int, np.ndarray] = (-1, np.zeros(0, np.int64))
         self._running = dict.fromkeys(RUNNING, 0.0)  # of the epoch so far
@@ -209,17 +211,18 @@ class SequenceModule(pl.LightningModule):
         due = epoch % self.recipe.validate_every == 0
         headline = self.objective.headline
         if self.average is not None:
-            self.average.epoch()
+            self.average.epoch(epoch)
         if headline is not None and due:
             started = time.perf_counter()
             with self.averaged():
                 metrics |= self.validate()
                 metrics["validation_seconds"] = time.perf_counter() - started
                 self._keep_better(metrics[headline], epoch)
-            if self.average is not None and self.average.validated(metrics[headline], self.objective.lower_is_better):
-                with self.average.in_place():
+            lower, average = self.objective.lower_is_better, self.average
+            if average is not None and average.validated(epoch, metrics[headline], lower):
+                with average.in_place():
                     metrics["averaged"] = self.validate()[headline]
-                    self._keep_better(metrics["averaged"], epoch)
+                    self._keep_better(metrics["averaged"], epoch, sorted(average.numbers))
                 metrics["validation_seconds"] = time.perf_counter() - started
             self.log(headline, metrics[headline], logger=False)  # for `trainer.Patience`
         self.history.append({"epoch": epoch, **metrics})
@@ -230,10 +233,10 @@ class SequenceModule(pl.LightningModule):
                 raise
             self.ended = e  # `Resumable` saves first: a search's trial that waits goes on from here
 
-    def _keep_better(self, value: float, epoch: int) -> None:
+    def _keep_better(self, value: float, epoch: int, averaged: Sequence[int] = ()) -> None:
         gain = value - self.best["value"]
         if (gain < 0) if self.objective.lower_is_better else (gain > 0):
-            self.best = {"value": value, "epoch": epoch, "weights": self.weights()}
+            self.best = {"value": value, "epoch": epoch, "averaged": [*averaged], "weights": self.weights()}
 
     @property
     def rises(self) -> bool:

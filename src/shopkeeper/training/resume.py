@@ -30,6 +30,8 @@ def identity_of(given: Mapping[str, Any], recipe: Recipe, config: TrainerConfig,
     if recipe.decay == "cosine":
         fixed["epochs"] = recipe.epochs
     fixed |= {k: v for k in ("max_batches", "overfit_batches") if (v := getattr(config, k))}
+    if recipe.average == "best" and config.averaged:
+        fixed["averaged"] = [*config.averaged]
     libraries = {"torch": str(torch.__version__), "numpy": np.__version__}
     return dict(given) | fixed | {"seed": seed, "libraries": libraries}
 

@@ -72,7 +72,8 @@ def further(cfg: Train, asked: Asked, fit: Fit, learned: Learned, held: ExitStac
     trainer = replace(fit.trainer, devices=1)  # further processes would read the split from disk
     facts = {**asked.facts, "refit": True, "trained_until": trained_until(split)}
     asked = replace(asked, parts=("test",), of=split, facts=facts, about={**asked.about, "refit": True})
-    again = replace(fit, folder=place, steps=steps, chosen=learned.chosen, trainer=trainer, init_from=None)
+    again = replace(fit, folder=place, steps=steps, epochs=learned.epochs, chosen=learned.chosen)
+    again = replace(again, trainer=trainer, init_from=None)
     return asked, again
 
 

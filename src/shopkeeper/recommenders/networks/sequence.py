@@ -156,7 +156,8 @@ class SequenceRecommender(SequenceModel):
             progress=fit.progress,
             on_epoch=fit.log,
         )
-        return Learned(self.steps, self.trained.plan.to_json(), self.trained.history)
+        trained = self.trained
+        return Learned(self.steps, trained.plan.to_json(), trained.history, epochs=trained.averaged)
 
     def encode(self, requests: Requests) -> tuple[np.ndarray, np.ndarray]:
         """Request vectors float32 (B, D), and who gets the fallback: no event of a known item and type."""

@@ -61,7 +61,8 @@ def main(folder: Path, rank: int) -> None:
         weights |= {f"last.{k}": v for k, v in trained.last_weights.items()}
         save_file(weights, folder / "result.safetensors")
         result = {"plan": trained.plan.to_json(), "history": trained.history, "headline": trained.headline}
-        write_json(folder / "result.json", result | {"epoch": trained.best_epoch, "value": str(trained.best_value)})
+        best = {"epoch": trained.best_epoch, "value": str(trained.best_value), "averaged": [*trained.averaged]}
+        write_json(folder / "result.json", result | best)
     dist.barrier()
     dist.destroy_process_group()
 
