@@ -265,6 +265,14 @@ def test_a_linear_model_learns_whether_how_often_or_how_lately_says_what_comes(t
     assert fitted(OPEN["ease"], *daily(tmp_path / "lately", lately)).settings["every_time"] is False
 
 
+def test_a_half_life_that_hid_what_own_items_are_worth_is_asked_again(tmp_path: Path) -> None:
+    u, rng = np.arange(40)[:, None], np.random.default_rng(1)
+    staples, others = 1 + (7 * u + rng.integers(0, 6, (40, 80))) % 60, np.minimum(rng.zipf(1.4, (40, 80)), 60)
+    bought = np.where(rng.random((40, 80)) < 0.5, staples, others)  # six staples each, in no order
+    chosen = fitted(OPEN["item_knn"], *daily(tmp_path, bought)).settings
+    assert (chosen["half_life_events"], chosen["self_similarity"]) == (None, 10.0)
+
+
 def test_of_a_long_log_fewer_windows_are_asked_and_of_a_very_long_one_none(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

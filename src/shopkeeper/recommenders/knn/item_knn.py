@@ -74,7 +74,8 @@ class ItemKNN:
             "half_life_days": half_life_days, "self_similarity": self_similarity,
         }  # fmt: skip
         check(told, {name: or_auto(rule) for name, rule in RULES.items()}, "item_knn: model.")
-        self.open = Open(told, OPTIONS)
+        # With a short half-life one's own items are worth little, and without one they need much: neither moves alone.
+        self.open = Open(told, OPTIONS, again=("half_life_events", "self_similarity"))
         self.settings: Settings = self.open.first
         self.event_weights = event_weights or dict.fromkeys(INTEREST_TYPES, 1.0)
         self.weight_of_type = type_weights(self.event_weights)
