@@ -7,8 +7,8 @@ d is the log of the recent demand for the item (target events, halved every so m
 the kernel also reads that of shorter and longer memory, so that it knows what rises and what is over.
 `own` is one of
 
-- `kernel`: a small network over what is known of the pair (event type, age, lag, count, the customer's and the item's
-  usual gap: `data/own.py`), and a number for each item, how gladly it is taken again;
+- `kernel`: a small network of two hidden layers over what is known of the pair (event type, age, lag, count, the
+  customer's and the item's usual gap: `data/own.py`), and a number for each item, how gladly it is taken again;
 - `frequency`: the same over the counts alone, without a clock;
 - `copy`: (h_q + M h_q + m) · e_i, another projection of the network's vector, as in Softmax-CPR (H.-S. Chang,
   N. Agarwal, A. McCallum, "To Copy, or not to Copy; That is a Critical Issue of the Output Softmax Layer in Neural
@@ -31,9 +31,9 @@ from shopkeeper.schema import EVENT_TYPES
 
 HISTORIES = ("none", "kernel", "frequency", "copy")
 HALF_LIVES = (30.0, 7.0, 90.0)  # days, of demand: the first is that of d
-HIDDEN = 32
+HIDDEN = 64
 START = 2.0  # what log(1 + times taken) is multiplied by at first
-LOUD = 5.0  # what the hidden layer gives is multiplied by this: so much faster than the network does the term learn
+LOUD = 5.0  # what the hidden layers give is multiplied by this: so much faster than the network does the term learn
 
 
 @dataclass(frozen=True)
@@ -67,7 +67,8 @@ class OwnTerm(nn.Module):
             self.hidden = nn.Linear(shape.n_features, HIDDEN)
             self.kind = nn.Embedding(len(EVENT_TYPES) + 1, HIDDEN)
             self.out = nn.Linear(HIDDEN, 1)
-            self.direct = nn.Parameter(torch.zeros(shape.n_features))  # past the hidden layer
+            self.second = nn.Linear(HIDDEN, HIDDEN)  # added to the first: what holds only where several things do
+            self.direct = nn.Parameter(torch.zeros(shape.n_features))  # past the hidden layers
             self.near = nn.Parameter(torch.zeros(1))
             self.again = nn.Embedding(shape.n_items + 1, 1)
             for zero in (self.kind.weight, self.out.weight, self.out.bias, self.again.weight):
@@ -86,6 +87,7 @@ class OwnTerm(nn.Module):
             assert self.near is not None
             named |= {"weight": self.hidden.weight, "kind": self.kind.weight, "out": LOUD * self.out.weight[0]}
             named |= {"direct": LOUD * self.direct, "near": self.near}
+            named |= {"second": self.second.weight, "second_bias": self.second.bias}
             named |= {"bias": self.hidden.bias, "again": LOUD * (self.again.weight[:, 0] + self.out.bias)}
         return {name: values.detach().float().numpy(force=True).copy() for name, values in named.items()}
 
@@ -101,6 +103,7 @@ class OwnTerm(nn.Module):
         linear, embedding = nn.functional.linear, nn.functional.embedding  # modules' calls cost a single request more
         told_RH = linear(features_RF, self.hidden.weight, self.hidden.bias)
         z_RH = torch.relu(told_RH + embedding(kind_R, self.kind.weight))
+        z_RH = z_RH + torch.relu(linear(z_RH, self.second.weight, self.second.bias))
         again_R1 = embedding(item_R, self.again.weight)
         value: Tensor = linear(z_RH, self.out.weight, self.out.bias)[:, 0] + again_R1[:, 0] + features_RF @ self.direct
         return LOUD * value

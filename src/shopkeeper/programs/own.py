@@ -46,7 +46,10 @@ def own_items(requests: Requests, a: Arrays) -> tuple[np.ndarray, np.ndarray, np
         features.append(own.times(query, row, row_Q, at_Q, a["usual"]))
     told_RF = np.concatenate(features, 1)
     hidden_RH = told_RF @ a["weight"].T + a["bias"] + a["kind"][own.kind[row]]
-    value_R = np.maximum(hidden_RH, 0) @ a["out"] + a["again"][item]
+    hidden_RH = np.maximum(hidden_RH, 0)
+    if "second" in a:  # not in bundles of before
+        hidden_RH = hidden_RH + np.maximum(hidden_RH @ a["second"].T + a["second_bias"], 0)
+    value_R = hidden_RH @ a["out"] + a["again"][item]
     if "direct" in a:  # not in bundles of before
         value_R += told_RF @ a["direct"]
     # Where the graph adds so much of its own score of the item, there is demand in that.

@@ -25,6 +25,7 @@ from recommenders.checks import (
 from shopkeeper.data.requests import Requests
 from shopkeeper.errors import UserError
 from shopkeeper.nn.own import OwnTerm
+from shopkeeper.programs.own import own_items
 from shopkeeper.recommenders.networks.gru4rec import GRU4Rec
 from shopkeeper.recommenders.networks.sasrec import SASRec
 from shopkeeper.schema import EVENT_CODE
@@ -152,3 +153,26 @@ def test_demand_of_a_week_tells_what_rises_from_what_is_over():
     long, week, longest = demand_of(at, np.array([1] * 8 + [2] * 4), 100 * DAY, 3)
     assert week[2] > week[1]
     assert week[2] - week[1] > long[2] - long[1] > longest[2] - longest[1]
+
+
+def test_own_items_of_a_bundle_of_before_are_scored_by_one_hidden_layer() -> None:
+    model = SASRec(width=8, blocks=1, max_length=6, history="kernel")
+    network = model.network = model._made(model._shape(5, 0, **model.settings))
+    term = network.own
+    assert term is not None
+    with torch.no_grad():
+        for values in term.parameters():
+            values += torch.randn_like(values) * 0.3
+    model.known_V, model.target_codes = np.ones(6, bool), [EVENT_CODE["purchase"]]
+    purchases = [[EVENT_CODE["purchase"]] * 3], [[n * DAY for n in range(3)]], [9 * DAY]
+    requests = Requests.from_histories([[1, 2, 1]], *purchases)
+    told = model._own_arrays()
+    assert told is not None
+    before = own_items(requests, {name: values for name, values in told.items() if not name.startswith("second")})[2]
+    both = own_items(requests, told)[2]
+    with torch.no_grad():
+        term.second.weight.zero_()
+        term.second.bias.zero_()
+    alone = own_items(requests, model._own_arrays() or {})[2]
+    np.testing.assert_array_equal(before, alone)
+    assert np.abs(both - before).max() > 0.1
