@@ -345,3 +345,40 @@ def test_of_a_file_with_a_few_common_names_no_message_says_that_it_is_a_known_ex
     common = ["user_id", "item_id", "rating", "timestamp"]
     assert looks_like(common, ["paid"], None) == ""
     assert "Amazon reviews 2023" in looks_like(["user_id", "parent_asin", "rating", "timestamp"], ["paid"], None)
+
+
+WOO_LINES = ["order_id,date,status,order_total,billing_email,item_id,item_product_id,item_name,item_sku,item_quantity,"
+             "item_subtotal,item_total"]  # fmt: skip
+
+
+def test_a_known_export_with_decimal_commas_says_so_to_its_reader(tmp_path: Path):
+    rows = [f'{n},2025-12-0{n} 10:00:00,completed,37,a@x.example,{n},45,Red,RC,2,"20,00","1.018,5{n}"' for n in (1, 2)]
+    text = guess_dataset(written(tmp_path, "comma.csv", "\n".join([*WOO_LINES, *rows]) + "\n"))
+    assert yaml.safe_load(text)["reader"] == {"decimal": ","}
+    assert "numbers have a comma before their decimals" in text
+    assert "would be rejected" not in text
+    mixed = [rows[0], rows[1].replace('"20,00"', "20.00").replace('"1.018,52"', "18.52")]
+    text = guess_dataset(written(tmp_path, "mixed.csv", "\n".join([*WOO_LINES, *mixed]) + "\n"))
+    assert "reader" not in yaml.safe_load(text)  # 20.00 would be read as 2,000
+
+
+@pytest.mark.parametrize(
+    ("days", "doubted"), [(("05/06/2022", "07/08/2022"), True), (("05/06/2022", "17/08/2022"), False)]
+)
+def test_days_and_months_of_a_shops_export_are_doubted_where_both_orders_fit(
+    tmp_path: Path, days: tuple[str, str], doubted: bool
+):
+    head = ("Order ID,Customer ID,Customer Name,Customer Email,Order Date,Order Status,Subtotal (inc tax),"
+            "Subtotal (ex tax),Order Total (inc tax),Order Total (ex tax),Total Quantity,Order Currency Code,"
+            "Product Details\n")  # fmt: skip
+    line = '"Product ID: 71, Product Qty: 2, Product SKU: R, Product Name: Red, Product Total Price: 5.00"'
+    rows = [f"{n},7,A,a@x.example,{day},Completed,5,5,5,5,1,EUR,{line}\n" for n, day in enumerate(days)]
+    text = guess_dataset(written(tmp_path, "orders.csv", head + "".join(rows)))
+    assert ("the dates fit %d/%m/%Y and %m/%d/%Y alike" in text) is doubted
+
+
+def test_files_that_a_source_reads_and_that_are_not_there_are_named(tmp_path: Path):
+    clicks = written(tmp_path, "yoochoose-clicks.dat", "1,2014-04-07T10:51:09.277Z,214536502,0\n")
+    assert "DOUBT: yoochoose-buys.dat must lie beside it" in guess_dataset(clicks)
+    written(tmp_path, "yoochoose-buys.dat", "1,2014-04-07T10:53:09.277Z,214536502,100,1\n")
+    assert "must lie beside it" not in guess_dataset(clicks)

@@ -6,6 +6,8 @@ import math
 import re
 from collections import Counter
 from collections.abc import Collection, Iterator, Mapping, Sequence
+from dataclasses import replace
+from fnmatch import fnmatch
 from pathlib import Path
 from typing import Any
 
@@ -21,13 +23,14 @@ from shopkeeper.ingest.block import REJECTED
 from shopkeeper.ingest.checks import Rows, check
 from shopkeeper.ingest.dataset import CANCELLED, DatasetConfig, parse
 from shopkeeper.ingest.dataset_parts import FORMATS, Timestamp
-from shopkeeper.ingest.exports import Export, version
+from shopkeeper.ingest.exports import Export, files_read, version
 from shopkeeper.ingest.guesses.currencies import ASKED, several
 from shopkeeper.ingest.guesses.files import Given, only
 from shopkeeper.ingest.guesses.gaps import pauses_of, window_lines
 from shopkeeper.ingest.guesses.habits import span_days, temporal_lines, windows_of
 from shopkeeper.ingest.guesses.id_doubts import id_doubts
 from shopkeeper.ingest.guesses.look import head
+from shopkeeper.ingest.guesses.numbers import COMMAS, has_decimal_comma
 from shopkeeper.ingest.guesses.scalars import DOUBT, quoted
 from shopkeeper.ingest.guesses.times import ZONE as NO_ZONE
 from shopkeeper.ingest.guesses.times import fits, time_options
@@ -39,6 +42,8 @@ from shopkeeper.typed import made
 
 # Of a reader, where a file is written otherwise than its source usually is.
 MUST_DIFFER = ("format", "delimiter", "encoding", "decimal", "skip_lines", "sheets")
+AMOUNTS = ("price", "quantity", "total", "line", "order", "subtotal")  # of the step `discount`
+YOURS = "yours"  # the licence of a shop's own export, which shops write in their ways; public sets are written in one
 REJECTED_ROWS, MORE = "would be rejected", "more than max_rejected_share"
 SHOWN = 5
 ZONE = "no file says whose days are meant: the shop's time zone, such as Europe/Berlin"
@@ -82,12 +87,16 @@ def propose(
     path = configuration.find("source", name)
     assert path is not None
     source = yaml.safe_load(path.read_text(encoding="utf-8"))
+    commas = _has_commas(source, files.paths[0], options, limit)
+    options = {**options, "decimal": ","} if commas else options
     reader: dict[str, Any] = _differs(source.get("reader") or {}, options)
     told = {**source, "name": files.name, "raw": {"folder": "", "files": [files.paths[0].name]}}
     told["reader"] = {**(source.get("reader") or {}), **reader}
     timed = "timestamp" in (source.get("columns") or {}) or "logs" in source
     ends = list(dict.fromkeys((files.paths[0], files.paths[-1])))
     doubts = [line for line in doubted if "reader.names" not in line]  # which the source has
+    doubts += [COMMAS] if commas else []
+    doubts += _not_there(files_read(name), files.paths)
     times, doubted = ({}, []) if "logs" in source else _times(told, files.paths[0], limit)
     doubts += doubted
     told["timestamp"] = {**(source.get("timestamp") or {}), **times}
@@ -163,8 +172,10 @@ def _times(told: dict[str, Any], path: Path, limit: int) -> tuple[dict[str, Any]
     """Options of `timestamp` where the file writes its times otherwise than its source says, and doubts about them."""
     column = _written(told, path, limit)
     own = made(Timestamp, told.get("timestamp") or {})
-    if column is None or own.year or not len(column) or fits(column, own):
+    if column is None or own.year or not len(column):
         return {}, []
+    if fits(column, own):
+        return {}, _either_way(column, own) if told.get("licence") == YOURS else []
     name = told["columns"]["timestamp"]
     found, notes = time_options(column)
     if found is None:
@@ -177,6 +188,35 @@ def _times(told: dict[str, Any], path: Path, limit: int) -> tuple[dict[str, Any]
         f"'{name}' is not written as this export usually has it: {said} is a guess",
         *(note for note in notes if note != NO_ZONE),
     ]
+
+
+def _either_way(column: pl.Series, own: Timestamp) -> list[str]:
+    """A doubt where times fit the source's format with the day and the month the other way round, too."""
+    form = own.format or ""
+    other = re.sub("%[dm]", lambda part: {"%d": "%m", "%m": "%d"}[part[0]], form)
+    if not {"%d", "%m"} <= set(re.findall("%[dm]", form)) or not fits(column, replace(own, format=other)):
+        return []
+    return [f"the dates fit {form} and {other} alike; is the day or the month first?"]
+
+
+def _has_commas(source: Mapping[str, Any], path: Path, options: Mapping[str, Any], limit: int) -> bool:
+    """Whether amounts of a delimited file have a decimal comma, and none a point, where its reader is told neither."""
+    if options["format"] != "csv" or "decimal" in options:
+        return False
+    named = [(source.get("columns") or {}).get(key) for key in ("price", "quantity")]
+    for step in source.get("steps") or ():
+        named += [(step.get("discount") or {}).get(key) for key in AMOUNTS]
+    first = head(path, dict(options), limit)
+    amounts = [first[column] for column in first.columns if column in named]
+    pointed = any(column.cast(pl.String).str.contains(r"^\s*-?\d+[.]\d+\s*$").any() for column in amounts)
+    return not pointed and any(map(has_decimal_comma, amounts))
+
+
+def _not_there(named: Sequence[str], paths: Sequence[Path]) -> list[str]:
+    """A doubt about files that a source reads, too, and that do not lie beside those given."""
+    there = [path.name for folder in {path.parent for path in paths} for path in folder.iterdir()]
+    gone = [name for name in named if not any(fnmatch(other, name) for other in there)]
+    return [f"{', '.join(gone)} must lie beside it, too, and does not: prepare stops until then"] if gone else []
 
 
 def _written(told: dict[str, Any], path: Path, limit: int) -> pl.Series | None:

@@ -33,7 +33,7 @@ from shopkeeper.ingest.guesses.headings import NAMES
 from shopkeeper.ingest.guesses.known import propose, would_be_rejected
 from shopkeeper.ingest.guesses.look import first_lines, head, reader_of
 from shopkeeper.ingest.guesses.nested import check_cells, unfolded
-from shopkeeper.ingest.guesses.numbers import has_decimal_comma
+from shopkeeper.ingest.guesses.numbers import COMMAS, has_decimal_comma
 from shopkeeper.ingest.guesses.scalars import DOUBT, quoted
 from shopkeeper.ingest.guesses.times import instants, join_date_and_clock, time_options
 from shopkeeper.ingest.guesses.written import FEW, body_lines, smallest
@@ -153,7 +153,7 @@ def _proposed(files: Given, frame: pl.DataFrame, options: dict[str, Any], doubts
     amounts = [columns[name] for name in ("price", "quantity") if name in columns]
     if options["format"] == "csv" and "decimal" not in options and any(has_decimal_comma(frame[c]) for c in amounts):
         options["decimal"] = ","
-        doubts.append("numbers have a comma before their decimals: reader.decimal says so")
+        doubts.append(COMMAS)
     several = len(files.paths) > 1
     doubts += [TWICE] if several and "order_id" not in columns else []
     once = ["orders: once"] if several and "order_id" in columns else []  # files of a folder may overlap

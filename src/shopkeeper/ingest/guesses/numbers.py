@@ -11,6 +11,7 @@ from shopkeeper.ingest.readers.delimited import NO_NUMBER
 from shopkeeper.ingest.values import plain_numbers
 
 READABLE = 0.95  # share of a column that must be read
+COMMAS = "numbers have a comma before their decimals: reader.decimal says so"
 
 
 def numbers(column: pl.Series, decimal: str | None = None) -> pl.Series | None:
