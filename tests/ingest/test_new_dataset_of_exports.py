@@ -382,3 +382,17 @@ def test_files_that_a_source_reads_and_that_are_not_there_are_named(tmp_path: Pa
     assert "DOUBT: yoochoose-buys.dat must lie beside it" in guess_dataset(clicks)
     written(tmp_path, "yoochoose-buys.dat", "1,2014-04-07T10:53:09.277Z,214536502,100,1\n")
     assert "must lie beside it" not in guess_dataset(clicks)
+
+
+def test_a_file_that_is_two_exports_at_once_says_which_is_not_read(tmp_path: Path):
+    bought = [f"ym:s:{name}" for name in ("visitID", "clientID", "productsPurchaseID", "productsID", "productsPrice",
+                                          "productsQuantity", "productsEventTime")]  # fmt: skip
+    done = [f"ym:s:eventsProduct{name}" for name in ("ID", "Type", "EventTime")]
+    time = r"[\'2025-09-05 10:05:00\']"
+    cells = ["11", "17", r"[\'O1\']", r"[\'A\']", "[3000000]", "[1]", time]
+    both = ["\t".join(bought + done), "\t".join([*cells, r"[\'A\']", r"[\'detail\']", time])]
+    text = guess_dataset(written(tmp_path, "visits.tsv", "\n".join(both) + "\n"))
+    assert yaml.safe_load(text)["defaults"][0] == {"/source@_here_": "yandex_metrica_purchases"}
+    assert "visits with product events, too, which are not read: source yandex_metrica reads those" in text
+    alone = ["\t".join(bought), "\t".join(cells)]
+    assert "too, which are not read" not in guess_dataset(written(tmp_path, "alone.tsv", "\n".join(alone) + "\n"))

@@ -23,7 +23,7 @@ from shopkeeper.ingest.block import REJECTED
 from shopkeeper.ingest.checks import Rows, check
 from shopkeeper.ingest.dataset import CANCELLED, DatasetConfig, parse
 from shopkeeper.ingest.dataset_parts import FORMATS, Timestamp
-from shopkeeper.ingest.exports import Export, files_read, version
+from shopkeeper.ingest.exports import Export, files_read, known, version
 from shopkeeper.ingest.guesses.currencies import ASKED, several
 from shopkeeper.ingest.guesses.files import Given, only
 from shopkeeper.ingest.guesses.gaps import pauses_of, window_lines
@@ -97,6 +97,7 @@ def propose(
     doubts = [line for line in doubted if "reader.names" not in line]  # which the source has
     doubts += [COMMAS] if commas else []
     doubts += _not_there(files_read(name), files.paths)
+    doubts += _as_well(name, export, have)
     times, doubted = ({}, []) if "logs" in source else _times(told, files.paths[0], limit)
     doubts += doubted
     told["timestamp"] = {**(source.get("timestamp") or {}), **times}
@@ -210,6 +211,16 @@ def _has_commas(source: Mapping[str, Any], path: Path, options: Mapping[str, Any
     amounts = [first[column] for column in first.columns if column in named]
     pointed = any(column.cast(pl.String).str.contains(r"^\s*-?\d+[.]\d+\s*$").any() for column in amounts)
     return not pointed and any(map(has_decimal_comma, amounts))
+
+
+def _as_well(name: str, export: Export, have: Collection[str]) -> list[str]:
+    """A doubt for each other source whose columns all stand in the file, too, some of them not this one's."""
+    found = []
+    for other, theirs in known():
+        usual = {theirs.renamed.get(column, column) if column not in have else column for column in theirs.columns}
+        if other != name and not theirs.unfit and usual <= set(have) and not set(theirs.columns) <= set(export.columns):
+            found.append(f"it holds {theirs.title}, too, which are not read: source {other} reads those")
+    return found
 
 
 def _not_there(named: Sequence[str], paths: Sequence[Path]) -> list[str]:
