@@ -37,14 +37,17 @@ def test_a_cell_of_lines_is_split_where_a_line_begins_and_nowhere_else(tmp_path:
     text += packed(
         "1002", "2025-11-06 09:00:00", "processing", "ann@example.com", line(125, "Pot", 7, 3, "30.00", "30.00")
     )
+    deleted = line(126, "Old", 0, 1, "4.00", "4.00").replace("|sku:|", "|sku:OLD|")
+    text += packed("1003", "2025-11-07 09:00:00", "completed", "ann@example.com", deleted)
     p = prepared(tmp_path, "woocommerce_orders", {"orders.csv": text}, timestamp={"time_zone": "Europe/Berlin"})
     assert events(p) == [
         ("ann@example.com", "45", "purchase", "2025-11-05T13:03:11Z", 2.0, 18.0),
         ("ann@example.com", "46", "purchase", "2025-11-05T13:03:11Z", 1.0, 10.0),
         ("ann@example.com", "7", "purchase", "2025-11-06T08:00:00Z", 3.0, 30.0),
+        ("ann@example.com", "OLD", "purchase", "2025-11-07T08:00:00Z", 1.0, 4.0),
     ]
     names = dict(zip(p.items["item_id"].to_pylist(), p.items["name"].to_pylist(), strict=True))
-    assert names == {"45": "Red Cup; large | matt, total:1.00", "46": "Blue\nCup", "7": "Pot"}
+    assert names == {"45": "Red Cup; large | matt, total:1.00", "46": "Blue\nCup", "7": "Pot", "OLD": "Old"}
     assert p.manifest["n_rejected"] == 0
 
 
@@ -62,7 +65,7 @@ def test_orders_that_were_never_paid_and_cells_that_are_no_lines_are_kept_aside_
     assert rejected == [
         (3, "status", "never became an order"),
         (4, "line_items", "does not begin with id:[0-9]+[|]"),
-        (5, "product", "no item_id"),
+        (5, "item", "no item_id"),
     ]
 
 
@@ -91,7 +94,7 @@ def test_line_items_as_json_are_read_by_the_same_keys_beside_packed_ones(tmp_pat
     names = dict(zip(p.items["item_id"].to_pylist(), p.items["name"].to_pylist(), strict=True))
     assert names == {"45": name, "46": "Blue Cup", "7": "Pot"}
     rejected = [(r["row"], r["column"], r["reason"]) for r in p.table("rejected.parquet").to_pylist()]
-    assert rejected == [(5, "product", "no item_id"), (6, "line_items", "not a list of JSON")]
+    assert rejected == [(5, "item", "no item_id"), (6, "line_items", "not a list of JSON")]
 
 
 LINES = (

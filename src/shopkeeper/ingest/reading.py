@@ -127,15 +127,18 @@ def _check_one_of(config: DatasetConfig, path: Path, block: Block) -> None:
     """
     there = block.table.column_names
     needed = [config.columns.get(name) for name in ("user_id", "item_id", "timestamp", "event_type")]
+    made: set[str] = set()  # by the steps before, of columns that the reader asks for itself
     for step in config.steps:
         if (
             isinstance(step, FirstOf)
             and step.into in needed
+            and made.isdisjoint(step.columns)
             and not any(place(c, there).column in there for c in step.columns)
         ):
             have = next(reader(config.reader.format)(path, None, config.reader, None)).table.column_names
             names = " or ".join(f"'{column}'" for column in step.columns)
             raise MissingColumnError(f"{path}: no column {names} in the header.", have, step.columns)
+        made |= step.makes()
 
 
 def _complete(blocks: Iterator[Block], wanted: Wanted) -> Iterator[Block]:
