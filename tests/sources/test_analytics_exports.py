@@ -88,7 +88,7 @@ def test_ga4_as_json_lines_and_as_parquet(tmp_path: Path):
 
 def test_a_purchase_of_ga4_that_is_sent_again_counts_once_with_all_of_its_equal_lines(tmp_path: Path):
     shirts = [{"item_id": "A1", "item_variant": size, "price": 9.5, "quantity": "1"} for size in "SM"]
-    sent = [ga4("purchase", T + wait, shirts, order="T1") for wait in (0, 40_000_000, 90_000_000)]
+    sent = [ga4("purchase", T + wait, shirts, order="T1") for wait in (0, 40_000_000, 90_000_000, 4 * 86_400_000_000)]
     p = prepared(tmp_path, "ga4_bigquery", {"events.jsonl": lines(sent)})
     assert p.events.price.tolist() == [9.5, 9.5]
     assert len(set(p.events.timestamp.tolist())) == 1
