@@ -61,6 +61,15 @@ def test_batches_of_segments_calls_are_refused_with_the_way_to_lines(tmp_path: P
     assert "\n" not in said
 
 
+def test_a_refund_weeks_later_is_of_the_same_order(tmp_path: Path):
+    order = {"order_id": "1001", "products": [{"product_id": "p", "price": 19, "quantity": 1}]}
+    rows = [call("Order Completed", 1, order), call("Order Refunded", 2, order, timestamp="2025-11-20T10:00:00Z")]
+    p = prepared(tmp_path, "segment_track", {"calls.jsonl": lines(rows)})
+    assert [row[2] for row in events(p)] == ["purchase", "return"]
+    assert p.events.order is not None
+    assert len(set(p.events.order.tolist())) == 1
+
+
 def test_a_product_of_segment_is_its_sku_where_nothing_else_names_it(tmp_path: Path):
     bought = [{"sku": "S", "price": 19.9, "quantity": 2}, {"product_id": "p", "sku": "T", "price": 1, "quantity": 1}]
     rows = [
