@@ -57,6 +57,30 @@ def test_windows_suit_a_log_of_which_the_first_rows_were_read_alone(
     assert config["temporal"] == {"validation_days": 3, "test_days": 3}
 
 
+@pytest.mark.parametrize(("form", "days"), [("%m/%d/%Y", 9), ("%d/%m/%Y", 9), ("%m/%d/%Y", 12)])
+def test_first_days_of_a_month_are_no_twelfths_of_months(tmp_path: Path, form: str, days: int):
+    """A wholesaler's file that begins on 1 December: all its first rows fit day and month in either order."""
+    at = pl.datetime_range(pl.datetime(2010, 12, 1), pl.datetime(2010, 12, days, 23), "1h", eager=True)
+    rows = "".join(f"{t:{form} %H:%M},c{n % 9},s{n % 7}\n" for n, t in enumerate(at))
+    config, text = guess(tmp_path, "InvoiceDate,customer_id,sku\n" + rows)
+    assert config["timestamp"]["format"] == f"{form} %H:%M"
+    assert "is the day or the month first?" in text
+    assert config["temporal"] == {"validation_days": 1, "test_days": 1}
+
+
+def test_where_all_rows_were_read_windows_suit_their_days_and_not_what_the_first_ones_let_expect(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    """The first half of the rows is of a busy fortnight: by the file's size 28 days of 181 were expected."""
+    monkeypatch.setattr(new_dataset, "LOOKED_AT", 500)
+    days = [n * 14 / 500 for n in range(500)] + [14 + n * 167 / 500 for n in range(500)]
+    at = [np.datetime64("2024-01-01T00:00") + np.timedelta64(int(day * 1440), "m") for day in days]
+    rows = "".join(f"{t},c{n % 9},s{n % 7},5.00\n" for n, t in enumerate(at))
+    config, _ = guess(tmp_path, "time,customer_id,sku,price\n" + rows)
+    assert config["churn"]["horizon_days"] == 7
+    assert config["temporal"] == {"validation_days": 7, "test_days": 7}
+
+
 def test_times_are_found_by_their_values_and_a_column_of_kinds_is_named(tmp_path: Path):
     lines = ["quand;client_id;product_id;geste;note"]
     lines += [

@@ -189,8 +189,8 @@ def _proposed(files: Given, frame: pl.DataFrame, options: dict[str, Any], doubts
     pauses = pauses_of(told, files.paths) if timed and split != "sessions" else None
     pause = None if pauses is None else pauses.days
     days = _days(files, frame, columns) if timed else None
-    if days is None and pauses is not None and pauses.whole:
-        days = pauses.span
+    if pauses is not None and pauses.whole and (days is None or frame.height >= LOOKED_AT):
+        days = pauses.span  # of all rows: what the first ones and the file's size tell is a guess
     windows = _windows(files, frame, columns, targets, days, pause) if timed else {}
     split = split if windows is not None else f"leave_one_out # {NO_CUTOFF}"
     lines = [

@@ -64,9 +64,10 @@ def time_options(column: pl.Series) -> tuple[dict[str, str] | None, list[str]]:
     if fits(text, Timestamp()):
         named = bool(text.str.contains(r"(Z|UTC|[+-]\d{2}:?\d{2})$").all()) and bool(text.str.contains(":").all())
         return ({}, []) if named else ({"time_zone": "UTC"}, [ZONE, *dates_only])
-    fitting = [f for f in FORMATS if fits(text, Timestamp(format=f))]
-    if not fitting:
+    if not (fitting := [f for f in FORMATS if fits(text, Timestamp(format=f))]):
         return None, []
+    if len(fitting) > 1:
+        fitting.sort(key=lambda form: _unlikely(text, Timestamp(format=form)))
     notes = [ZONE, *dates_only]
     if len(fitting) > 1:
         notes.append(f"the dates fit {' and '.join(fitting)} alike; is the day or the month first?")
@@ -110,5 +111,18 @@ def _dated(column: pl.Series) -> bool:
 
 def fits(text: pl.Series, spec: Timestamp) -> bool:
     """Whether nearly all of some texts are times as a config has them."""
+    return len(_read(text, spec)) > 0.95 * len(text)
+
+
+def _unlikely(text: pl.Series, spec: Timestamp) -> tuple[int, int]:
+    """How many texts are no times so, and over how long (µs) the others spread: of two ways to read them the lesser is
+    the likelier. First days of a December are, with day and month in the wrong order, the twelfth of many months.
+    """
+    micros = _read(text, spec)
+    return len(text) - len(micros), int(np.ptp(micros)) if len(micros) else 0
+
+
+def _read(text: pl.Series, spec: Timestamp) -> np.ndarray:
+    """The instants (µs) of those texts that are times as a config has them."""
     micros, why = to_micros(pa.array(text.to_list(), pa.string()), spec)
-    return bool(((why == "") & (micros != MISSING)).mean() > 0.95)
+    return micros[(why == "") & (micros != MISSING)]
