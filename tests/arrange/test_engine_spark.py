@@ -18,6 +18,7 @@ import yaml
 from engine_logs import SHOP, SPLIT, shop_files, shop_log
 
 from shopkeeper.arrange.engine_settings import Engine
+from shopkeeper.arrange.order_numbers import SENT_BEFORE
 from shopkeeper.arrange.prepare import prepare_dataset
 from shopkeeper.data.prepared import Prepared
 from shopkeeper.data.split import Split
@@ -79,6 +80,13 @@ def test_spark_leaves_the_same_bytes_and_the_same_targets_as_polars(spark, tmp_p
         p = Prepared.open(folder)
         hashes.add(Split.open(p, write_split(p, SPLIT)).target_hash())
     assert len(hashes) == 1
+
+
+def test_orders_that_were_sent_again_are_left_out_alike(spark, tmp_path: Path):
+    config = {**SHOP, "columns": {**SHOP["columns"], "order_id": "visit"}, "rows": {"orders": "first"}, "filters": {}}
+    arrays, other = both(tmp_path, config, shop_files(tmp_path / "raw"))
+    assert Prepared.open(arrays).manifest["changes"]["left_out"][SENT_BEFORE] > 100
+    assert sha256_tree(other, skip=frozenset()) == sha256_tree(arrays, skip=frozenset())
 
 
 def test_parquet_rows_keep_their_place_and_row_numbers_on_spark(spark, tmp_path: Path):

@@ -9,6 +9,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from shopkeeper.arrange.order_numbers import SENT_BEFORE
 from shopkeeper.arrange.prepare import prepare_dataset
 from shopkeeper.data.prepared import Prepared
 from shopkeeper.errors import UserError
@@ -51,7 +52,7 @@ BOUGHT = [("123.456", "A1", "view", "2025-11-05T14:03:11.123451Z", 0.0, 9.5),
 
 def check_ga4(p: Prepared) -> None:
     assert events(p) == BOUGHT
-    assert p.manifest["changes"]["left_out"] == {"other kinds of events": 1}
+    assert p.manifest["changes"]["left_out"] == {"other kinds of events": 1, SENT_BEFORE: 2}
     assert p.manifest["rejected"] == {"items.item_id: no item_id": 2, "customer: no user_id": 1}
     table = p.table("events.parquet")
     assert table["session_id"].to_pylist() == ["123.456|1762351000"] * 4

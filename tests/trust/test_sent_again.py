@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from house import House
+from shopkeeper.arrange.filters import sent_again_line
 from shopkeeper.pipeline.prepare import prepare
 
 
@@ -47,3 +48,16 @@ def test_one_number_of_two_customers_is_two_orders(tmp_path: Path, monkeypatch: 
     each = [(f"c{c}", "s1", day, "5", f"{d}") for d, day in enumerate(days) for c in range(20)]
     monkeypatch.setattr("test_sent_again.orders", lambda: each)
     assert not said(House(tmp_path), caplog)
+
+
+@pytest.mark.parametrize(("told", "timed", "proposed"), [
+    ({}, True, "`filters: {repeats: {seconds: 3600}}` drops them, or `rows: {orders: first}`"),
+    ({}, False, "without times nothing tells two pieces from an order that was sent again"),
+    ({"rows": {"orders": "first"}}, True, "as of one sending; if a join made them"),
+    ({"rows": {"orders": "first"}, "filters": {"repeats": {"seconds": 9, "at_once": False}}}, True, "of one sending"),
+    ({"filters": {"repeats": {"seconds": 9, "at_once": False}}}, True, None),
+])  # fmt: skip
+def test_what_is_proposed_for_equal_lines_is_something_that_the_data_can_take(told, timed: bool, proposed: str | None):
+    said = sent_again_line({"config": told, "sent_again": 2} | ({"time_span": {}} if timed else {}))
+    assert said == "" if proposed is None else proposed in said
+    assert ("repeats" in said) == (timed and proposed is not None)

@@ -26,7 +26,7 @@ import pyarrow as pa
 from shopkeeper.arrange.engine_settings import Engine, check_spark_installed
 from shopkeeper.arrange.filters import Row, apply_filters
 from shopkeeper.arrange.order import Arranged, arrange, with_customers
-from shopkeeper.arrange.order_numbers import plain_numbers, split_orders
+from shopkeeper.arrange.order_numbers import keep_first_sendings, plain_numbers, split_orders
 from shopkeeper.arrange.queries import settle_queries
 from shopkeeper.errors import UserError
 from shopkeeper.ingest.dataset import DatasetConfig
@@ -69,6 +69,7 @@ def run_engine(
     events = read_log(config, raw, progress)
     once = one_row_each(events, config.table, config.name) if config.table is not None else {}
     changes = change(events) if change is not None else None
+    keep_first_sendings(events, config)  # after links between customers were read out of what is sent again
     left_out = {"left_out": events.left_out} if events.left_out else {}
     changes = {**left_out, **once, **(changes or {})} or changes
     if "query" in config.columns and len(events):
@@ -155,7 +156,7 @@ def _read_here(config: DatasetConfig, change: Change | None) -> list[str]:
 
     wanted = [key for key in NEEDS_THE_LOG if config.plain.get(key)]
     wanted += ["ties.order"] if (config.plain.get("ties") or {}).get("order") == "shuffled" else []
-    wanted += ["rows.orders"] if config.rows.orders == "once" else []
+    wanted += ["rows.orders"] if config.rows.once_each else []
     wanted += ["columns.query"] if "query" in config.columns else []  # who asked what is counted over the whole log
     wanted += ["rows, nested columns and event_type.others"] if is_reshaped(config, config.columns.values()) else []
     wanted += engine_spark.unread(config.reader)

@@ -46,9 +46,10 @@ def extend_dataset(prepared: Path, config: Yaml, raw: Path, out: Path, *, progre
         raise UserError(
             f"dataset '{checked.name}' has identity.from_events, whose columns are not kept; prepare all files together"
         )
-    if checked.rows.once:
+    if checked.rows.once or checked.rows.orders == "first":
+        which = "rows.once" if checked.rows.once else "rows.orders: first"
         raise UserError(
-            f"dataset '{checked.name}' has rows.once, and which ids there were is not kept; prepare all files together"
+            f"dataset '{checked.name}' has {which}, and which ids there were is not kept; prepare all files together"
         )
     before, now = states(checked, Path(raw)), raw_files(checked, Path(raw))
     new = _new_files(old, checked, now)

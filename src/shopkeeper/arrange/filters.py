@@ -103,6 +103,24 @@ def as_lines(table: Sequence[Row]) -> list[str]:
     return shown if table else []
 
 
+def sent_again_line(manifest: Mapping[str, Any]) -> str:
+    """What is said of equal lines of one order that no setting has judged; else ""."""
+    told, n = manifest["config"], manifest.get("sent_again")
+    repeats = (told.get("filters") or {}).get("repeats") or {}
+    first = (told.get("rows") or {}).get("orders") == "first"
+    if not n or (repeats and not (first and repeats.get("at_once") is False)):
+        return ""
+    lines = f"{n:,} lines repeat a line of their order (item, quantity and price are equal) and are counted"
+    if "time_span" not in manifest:
+        return f"{lines}; without times nothing tells two pieces from an order that was sent again"
+    if first:
+        return f"{lines}, as of one sending; if a join made them, `filters: {{repeats: {{seconds: 0}}}}` drops them"
+    return (
+        f"{lines}; where pages were loaded again, `filters: {{repeats: {{seconds: 3600}}}}` drops them, or "
+        f"`rows: {{orders: first}}` whatever else of an order is sent later, where no two orders share a number"
+    )
+
+
 def _counts(log: Log, when: str) -> Row:
     def distinct(codes: np.ndarray) -> int:
         return int(np.count_nonzero(counted(codes, int(codes.max()) + 1))) if len(codes) else 0

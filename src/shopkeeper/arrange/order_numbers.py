@@ -4,23 +4,34 @@ Lines of one customer under one number are one order while less than `order_days
 between one line and the next, or less than an hour (an order that is written over midnight). What comes later under
 the same number is another order, with a code of its own and the same text. `order_days: null` keeps each number one
 order for ever. Data without time stamps has nothing to tell such orders apart by.
+
+A purchase that its page sent again is the same order, though its customer has signed in since, its lines have other
+quantities or its call another id. `rows: {orders: first}` says that a number is one order of the whole shop: the
+purchases of its first sending count, and later ones are left out. A sending is one instant of one customer; its equal
+lines are two lines. Refunds are no purchases, and stay.
 """
 
 from __future__ import annotations
 
+import logging
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pyarrow as pa
 
+from shopkeeper.errors import UserError
+from shopkeeper.ingest.dataset import DatasetConfig
 from shopkeeper.ingest.log import Ids, Log
-from shopkeeper.schema import MICROSECONDS_PER_DAY
+from shopkeeper.ingest.overlap import differs
+from shopkeeper.schema import EVENT_CODE, MICROSECONDS_PER_DAY
 from shopkeeper.timeline.zones import local
 
+logger = logging.getLogger(__name__)
 if TYPE_CHECKING:
     from shopkeeper.arrange.engine_plan import Frame
 
 HOUR = MICROSECONDS_PER_DAY // 24
+SENT_BEFORE = "lines of purchases that had been sent before"
 MARK = "\x1f"  # between an order number and what tells its later orders apart, in frames of texts
 
 
@@ -51,6 +62,48 @@ def split_orders(log: Log, zone: str, days: int | None) -> int:
     codes[rows[is_new]] = len(ids.values) + number[later[is_new]]
     log.ids["order_id"] = Ids(codes, pa.concat_arrays([ids.values, ids.values.take(pa.array(code[again]))]))
     return int(again.sum())
+
+
+def keep_first_sendings(log: Log, config: DatasetConfig) -> None:
+    """Drop purchases of orders that had been sent before, in place and counted, where the config says so.
+
+    Raises `UserError` for data without times, which tell what was first.
+    """
+    if config.rows.orders != "first":
+        return
+    if log.timestamp is None:
+        raise UserError(f"dataset '{config.name}': rows.orders is first, and no column of times says which that is")
+    order = log.ids["order_id"].codes
+    keep = sent_first(order, log.timestamp, log.event_type, log.user, config.zone, config.order_days)
+    if len(again := order[~keep]):
+        logger.info("%s lines of %s orders were sent again and are left out: the first sending of a purchase counts",
+                  f"{len(again):,}", f"{len(np.unique(again)):,}")  # fmt: skip
+        log.left_out[SENT_BEFORE] = len(again)
+        log.keep(keep)
+
+
+def sent_first(
+    order: np.ndarray, time: np.ndarray, kind: np.ndarray, user: np.ndarray, zone: str, days: int | None
+) -> np.ndarray:
+    """Which of n rows are no purchases, have no order, or are of their order's first sending, bool (n,).
+
+    All arguments are one number a row: codes of order (-1: none) and user, µs, and codes of event types. `days`: a
+    number that comes back after as many days of the zone's calendar, and more than an hour, is another order; None:
+    never.
+    """
+    keep = np.ones(len(order), bool)
+    rows = np.flatnonzero((order >= 0) & (kind == EVENT_CODE["purchase"]))
+    rows = rows[differs(order[rows], time[rows]) | differs(order[rows], user[rows])]
+    if not len(rows):
+        return keep
+    rows = rows[np.lexsort((time[rows], order[rows]))]  # is stable: file order within an instant
+    code, at, who = order[rows], time[rows], user[rows]
+    new = code[1:] != code[:-1]
+    if days is not None:
+        new |= (np.diff(local(at, zone) // MICROSECONDS_PER_DAY) >= days) & (np.diff(at) > HOUR)
+    first = np.maximum.accumulate(np.where(np.append(True, new), np.arange(len(rows)), 0))
+    keep[rows] = (at == at[first]) & (who == who[first])
+    return keep
 
 
 def _span(codes: np.ndarray, time: np.ndarray, n: int) -> np.ndarray:

@@ -7,7 +7,8 @@ raw                  folder (below paths.raw) and files (names or patterns like 
 reader               format (see readers/__init__.py) and that format's options; names: of a file without a header,
                      and with `header: if_there` also of copies that have one
 rows                 what rows of the file become events, where one is not one event: explode, empty, once (`rows.py`);
-                     `orders: once` where exports overlap: an order is read from the last file with it (`overlap.py`)
+                     `orders: once` where exports overlap: an order is read from the last file with it; `orders: first`:
+                     and a purchase that was sent again counts as it was sent first (`overlap.py`)
 columns              our name: name in the file; a list of names makes one id of several columns, and one time of a
                      date and a time of day; in nested files also `a.b`, a field, and `a[b]`, an
                      entry of a list of keys and values (`paths.py`);

@@ -78,13 +78,19 @@ class RowSettings:
     explode: Any = held(OneOf(TEXT, Items(TEXT, least=1)), ())  # a column of lists, or several of equal length
     empty: str = held(Name(("keep", "leave_out")), "keep")  # what becomes of a row whose list is empty
     once: str | None = held(TEXT, None)  # column of an id that each row has of its own: later rows with it are left out
-    # once: an order in several files is read from the last of them; None: from all, as nobody has said it
-    orders: str | None = held(Name(("all", "once")), None)
+    # once: an order in several files is read from the last of them; first: and of a purchase that was sent again the
+    # first sending alone; None: all count, as nobody has said it
+    orders: str | None = held(Name(("all", "once", "first")), None)
 
     @property
     def lists(self) -> tuple[str, ...]:
         """Columns that are exploded together."""
         return (self.explode,) if isinstance(self.explode, str) else tuple(self.explode)
+
+    @property
+    def once_each(self) -> bool:
+        """Whether an order counts once, wherever it stands."""
+        return self.orders in ("once", "first")
 
 
 OF_TEXT = ("delimiter", "decimal", "quote", "encoding", "header", "names", "skip_lines")

@@ -63,7 +63,7 @@ class Log:
     consent: Consent | None = None  # by user code + 1, where a consent table was applied
     left_out: dict[str, int] = field(default_factory=dict)  # rows that were no events, by why; see `rows.py`
     real_users: pa.Array | None = None  # text of each user code before pseudonyms, where these were given
-    orders_aside: pa.Array | None = None  # text of each order of which rules keep lines out (`rows.orders: once`)
+    orders_aside: pa.Array | None = None  # text of each order of which rules keep lines out (`rows.orders`)
 
     def __len__(self) -> int:
         return len(self.event_type)
@@ -131,10 +131,11 @@ def collect(
     parts: list[Rows] = []
     paths: list[Path | None] = []  # of each part
     rejects: list[pa.Table] = []
-    once = config.rows.orders == "once"
+    once = config.rows.once_each
     if once and "order_id" not in config.columns:
         raise UserError(
-            f"dataset '{config.name}': rows.orders is once; say in columns.order_id which column numbers orders"
+            f"dataset '{config.name}': rows.orders is {config.rows.orders}; say in columns.order_id which column "
+            f"numbers orders"
         )
     aside: list[Rows] = []  # rows that are out by a rule, which may say what became of an order of an earlier file
     paths_aside: list[Path | None] = []

@@ -4,7 +4,7 @@ Two lines of one order in one file are two lines, however equal. The same order 
 another span of days, is the same order: the number and the instant agree, and its lines with it. The last file in the
 order of `raw.files` counts, as an order may have been edited since; where a `reject` rule keeps it out there (it was
 cancelled, or its payment failed), it is out. An order that a file's end cut in two has no line in both files, and keeps
-all of them.
+all of them. `orders: first` looks at what was sent again, as well (`arrange/order_numbers.py`).
 """
 
 from __future__ import annotations
@@ -73,10 +73,13 @@ def numbers_of(paths: Sequence[Path | None], lengths: Sequence[int]) -> np.ndarr
 
 def _in_several(order: np.ndarray, file: np.ndarray) -> np.ndarray:
     """Rows whose order has lines in more than one file, bool (n,)."""
-    size = int(order.max(initial=-1)) + 1
-    low, high = np.full(size + 1, np.iinfo(np.int32).max, np.int32), np.full(size + 1, -1, np.int32)
-    np.minimum.at(low, order, file)
-    np.maximum.at(high, order, file)
-    several = high > low
-    several[-1] = False  # where -1 points to: no order
-    return several[order]
+    return (order >= 0) & differs(order, file)
+
+
+def differs(order: np.ndarray, value: np.ndarray) -> np.ndarray:
+    """Rows of whose order (-1: of those without) some have another value, bool (n,)."""
+    size, kind = int(order.max(initial=-1)) + 2, np.iinfo(value.dtype)
+    low, high = np.full(size, kind.max, value.dtype), np.full(size, kind.min, value.dtype)
+    np.minimum.at(low, order, value)
+    np.maximum.at(high, order, value)
+    return (high > low)[order]

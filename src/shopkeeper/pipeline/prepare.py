@@ -37,7 +37,7 @@ def prepare(config: DictConfig) -> None:
     manifest = prepared.manifest
     log.info("%s: %s events, %s users, %s items in %s", prepared.name, f"{manifest['n_events']:,}",
              f"{prepared.n_users:,}", f"{prepared.n_items:,}", prepared.path)  # fmt: skip
-    from shopkeeper.arrange.filters import as_lines
+    from shopkeeper.arrange.filters import as_lines, sent_again_line
 
     for line in as_lines(manifest.get("filters") or []):
         log.info("  %s", line)
@@ -52,9 +52,8 @@ def prepare(config: DictConfig) -> None:
         if n and n < manifest["event_types"]["purchase"]:
             log.info("  purchases without a %s: %s; sums of it leave them out, and schema: {%s: {required_for: "
                      "[purchase]}} keeps them aside", name, f"{n:,}", name)  # fmt: skip
-    if (again := manifest.get("sent_again")) and not (manifest["config"].get("filters") or {}).get("repeats"):
-        log.info("  %s lines repeat a line of their order (item, quantity and price are equal) and are counted; where "
-                 "pages were loaded again, `filters: {repeats: {seconds: 3600}}` drops them", f"{again:,}")  # fmt: skip
+    if said := sent_again_line(manifest):
+        log.info("  %s", said)
     if together := _torn(prepared):
         log.warning("%s", together)
     for rule, done in (manifest.get("changes") or {}).items():
