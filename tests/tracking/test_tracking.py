@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import json
 import logging
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -101,6 +102,28 @@ def test_tasks_lie_apart_the_leader_on_validation_is_tagged_and_an_address_opens
     (left,) = addresses(manifest, gone=deleted).values()
     assert runs["sasrec"].info.run_id in left
     assert runs["popularity"].info.run_id not in left
+
+
+def test_who_led_and_was_trained_anew_since_leads_no_longer(tmp_path: Path):
+    """One run of a dataset, task and split has the tag, whatever earlier reports said."""
+
+    def led() -> list[str]:
+        evaluate_runs(config(tmp_path, "evaluate", "overwrite=true"), opened(tmp_path / "models"), tmp_path / "report")
+        mlflow.set_tracking_uri(f"sqlite:///{tmp_path / 'mlflow.db'}")
+        client = mlflow.MlflowClient()
+        runs = client.search_runs([one.experiment_id for one in client.search_experiments()])
+        found = [run.data.tags for run in runs if run.data.tags.get("best_on_validation") == "true"]
+        return [tags["run_folder"].rpartition("/")[2] for tags in found]
+
+    for name in ("popularity", "recency"):
+        train_model(config(tmp_path, "train", f"model={name}"), tmp_path / "models" / name)
+    (best,) = led()
+    shutil.rmtree(tmp_path / "models" / best)
+    train_model(config(tmp_path, "train", f"model={best}"), tmp_path / "models" / f"{best}-anew")
+    assert led() == [f"{best}-anew"]
+    shutil.rmtree(tmp_path / "models" / f"{best}-anew")  # and what is in no report any more
+    (other,) = {"popularity", "recency"} - {best}
+    assert led() == [other]
 
 
 def test_the_runs_of_a_sweep_lie_below_one_heading(store: tuple[Path, dict[str, Any]], tmp_path: Path):

@@ -190,6 +190,15 @@ def _track(section: Mapping[str, Any], board: Any, out: Path, pages: tracking.Pa
             "best_on_validation": str(name == section["ahead"]).lower(),
         }
         pages.add(run_id, {"report": out / "report.html"}, tags, figures)
+    # What led an earlier report, of runs that were trained anew since or are not in this one, leads no longer.
+    manifests = [m for m in section["manifests"].values() if m.get("mlflow_run") and m.get("mlflow_experiment")]
+    same = {key: str(manifests[0][key]) for key in ("dataset", "task", "split")} if manifests else {}
+    pages.turn(
+        {**same, "best_on_validation": "true"},
+        {"best_on_validation": "false", "place": "of an earlier report"},
+        list(dict.fromkeys(str(one["mlflow_experiment"]) for one in manifests)),
+        {one["mlflow_run"] for one in manifests},
+    )
 
 
 def _moved(run: RunFolder, out: Path) -> RunFolder:

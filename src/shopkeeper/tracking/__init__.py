@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import logging
 import math
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
@@ -210,6 +210,25 @@ class Pages:
             self.closed = True
             log.warning("MLflow run %s: the report was not added to it and to those after it (%s); the report is "
                         "whole", run_id, reason(e))  # fmt: skip
+
+    def turn(self, old: Mapping[str, str], new: Mapping[str, str], experiments: Sequence[str], but: set[str]) -> None:
+        """Give other tags to all runs of some experiments that have the tags `old`, `but` for some run ids."""
+        if self.closed or not experiments:
+            return
+        asked = " and ".join(f"tags.{key} = '{value}'" for key, value in old.items())
+
+        def tell() -> None:
+            for run in client.search_runs(list(experiments), asked):
+                for key, value in new.items() if run.info.run_id not in but else ():
+                    client.set_tag(run.info.run_id, key, value)
+
+        try:
+            client = connect(self.tracking, self.line, experiment=False).MlflowClient()
+            self.line.call(tell, SECONDS_OF_A_FILE)
+        except Exception as e:
+            self.closed = True
+            log.warning("MLflow: runs of earlier reports keep their %s (%s); the report is whole",
+                        ", ".join(new), reason(e))  # fmt: skip
 
 
 def _log_parameters(values: dict[str, str], mlflow: Any) -> None:
