@@ -53,8 +53,8 @@ def test_every_page_with_a_command_is_typed_somewhere():
 
 
 @pytest.mark.parametrize("language", ["ru", "uk"])
-def test_the_start_page_says_the_same_commands_in_every_language(language: str):
-    assert commands(SITE / language / "start.md") == commands(SITE / START)
+def test_the_start_page_has_the_same_commands_files_and_answers_in_every_language(language: str):
+    assert steps(SITE / language / "start.md") == steps(SITE / START)
 
 
 def test_a_page_is_read_as_it_is_meant(tmp_path: Path):
