@@ -162,3 +162,17 @@ def test_a_name_that_says_both_sides_of_the_tax_says_neither():
     frame = pl.DataFrame({"net_incl_tax": [1.5] * 9, "total_gross": [2.5] * 9})
     (doubt,) = price_lines(frame, {"price": "net_incl_tax"})
     assert "there is 'total_gross': with tax or without?" in doubt
+
+
+@pytest.mark.parametrize(
+    ("others", "price"),
+    [(("shelf_price", "paid_price"), "paid_price"), (("list_price", "unit_price"), "unit_price"),
+     (("unit_cost", "unit_price"), "unit_price"), (("shelf_price", "weight"), "shelf_price")],
+)  # fmt: skip
+def test_of_several_prices_the_one_that_was_paid_is_taken(tmp_path: Path, others: tuple[str, str], price: str):
+    head = f"receipt_no,customer,article,date,{','.join(others)}\n"
+    lines = (
+        f"{n // 3},c{n % 9},s{n % 5},2024-03-{1 + n % 28:02} 10:00,{2 + n % 5}.50,{1 + n % 5}.99" for n in range(60)
+    )
+    config, _ = guess(tmp_path, head + "\n".join(lines) + "\n")
+    assert config["columns"]["price"] == price

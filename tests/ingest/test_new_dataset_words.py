@@ -91,3 +91,13 @@ def test_charges_of_cards_are_purchases_at_their_unix_seconds(tmp_path: Path):
     config, text = guess(tmp_path, head + "\n".join(rows).replace("charge,", "zap,") + "\n")
     assert config["event_type"]["map"]["zap"] == "purchase"  # nothing else is, and it has amounts
     assert "zap: purchase # 40 rows # DOUBT: what is it? its rows have amounts\n" in text
+
+
+@pytest.mark.parametrize("holder", ["loyalty_card", "household_key", "Kartennummer"])
+def test_baskets_are_a_cards_or_a_households_where_nobody_else_is_named(tmp_path: Path, holder: str):
+    """Not of the till's own numbers, of which there are more."""
+    head = f"receipt_no,date,{holder},article,price,scanned\n"
+    lines = (f"{n // 3},2024-03-{1 + n % 28:02} 10:00,k{n % 9},s{n % 5},{n % 5}.50,{n:05}" for n in range(90))
+    config, text = guess(tmp_path, head + "\n".join(lines) + "\n")
+    assert config["columns"]["user_id"] == holder
+    assert f"# DOUBT: no column is called like a user_id; '{holder}' is taken for one" in text

@@ -23,3 +23,7 @@ NAMES = {  # our column -> what shops call it, most telling first
     r"prix|montant|precio|importe|prezzo|importo|prijs|cena|kwota|цена|сумма|ціна|сума",
     "channel": r"channel|device|platform|store|source|kanal|^canal|канал|магазин",
 }
+# Of several prices those that nobody paid: what it is usually, what it cost the shop.
+NOT_PAID = r"list|shelf|regular|usual|original|^old|before|full|msrp|rrp|uvp|cost|wholesale"
+# Whose baskets they are, where no column is called like a person: a card, a household.
+HOLDERS = r"card|loyalty|household|karte|haushalt|carte|tarjeta|tessera|kart[ay]|карт"

@@ -29,7 +29,7 @@ from shopkeeper.ingest.guesses.habits import (
     temporal_lines,
     windows_of,
 )
-from shopkeeper.ingest.guesses.headings import NAMES
+from shopkeeper.ingest.guesses.headings import NAMES, NOT_PAID
 from shopkeeper.ingest.guesses.known import propose, would_be_rejected
 from shopkeeper.ingest.guesses.look import first_lines, head, reader_of
 from shopkeeper.ingest.guesses.nested import check_cells, unfolded
@@ -266,6 +266,7 @@ def _columns(frame: pl.DataFrame, nameless: bool) -> dict[str, str]:
             )
         if ours in ("price", "quantity"):
             names = [c for c in names if smallest(frame[c]) is not None]
+            names.sort(key=lambda c: bool(re.search(NOT_PAID, last_of(c), re.IGNORECASE)))
         if ours == "session_id":  # `visit_datetime` is a time
             names = [c for c in names if not re.search(NAMES["timestamp"], last_of(c), re.IGNORECASE)]
         if ours == "timestamp":

@@ -14,7 +14,7 @@ from shopkeeper.ingest.guesses.beside import basket_line, discount_doubt, is_pac
 from shopkeeper.ingest.guesses.currencies import NAMED as CURRENCY
 from shopkeeper.ingest.guesses.currencies import currency_lines
 from shopkeeper.ingest.guesses.habits import kind_of, kinds_of
-from shopkeeper.ingest.guesses.headings import NAMES
+from shopkeeper.ingest.guesses.headings import HOLDERS, NAMES
 from shopkeeper.ingest.guesses.id_doubts import id_doubts
 from shopkeeper.ingest.guesses.numbers import numbers, unread
 from shopkeeper.ingest.guesses.scalars import DOUBT, quoted
@@ -89,6 +89,10 @@ def _given_ids(frame: pl.DataFrame, columns: dict[str, str], nameless: bool) -> 
             continue
         columns[ours] = max(spare, key=lambda c: frame[c].n_unique())
         why = f"no column is called like a {ours}; '{columns[ours]}' has the most different values"
+        held = [c for c in spare if re.search(HOLDERS, c, re.IGNORECASE)] if ours == "user_id" else []
+        if held and not nameless:
+            columns[ours] = max(held, key=lambda c: frame[c].n_unique())
+            why = f"no column is called like a {ours}; '{columns[ours]}' is taken for one"
         if nameless:
             columns[ours], why = spare[0], f"the columns have no names; '{spare[0]}' is the {ours} by its place"
         doubts.append(f"  {DOUBT}{why}")
