@@ -124,6 +124,8 @@ def test_bigcommerce_packs_lines_whose_names_hold_commas_and_colons(tmp_path: Pa
     text += big("2", "0", "guest@example.com", "03/06/2022", "Shipped", product(72, 1, "Pot", "4.00", "4.00"))
     text += big("3", "0", "", "03/06/2022", "Shipped", product(72, 1, "Pot", "4.00", "4.00"))
     text += big("4", "17", "", "04/06/2022", "Shipped", product(71, 1, "Cup", "2.50", "2.50"))
+    by_hand = product(0, 1, "Gift wrap", "1.00", "1.00")
+    text += big("6", "17", "", "07/06/2022", "Shipped", by_hand + "|" + by_hand.replace("SKU: ,", "SKU: W-1,"))
     text += big("5", "17", "", "05/06/2022", "Incomplete", product(71, 1, "Cup", "2.50", "2.50"))
     p = prepared(tmp_path, "bigcommerce_orders", {"orders.csv": text}, max_rejected_share=0.5)
     assert events(p) == [
@@ -131,6 +133,8 @@ def test_bigcommerce_packs_lines_whose_names_hold_commas_and_colons(tmp_path: Pa
         ("ann@example.com", "72", "purchase", "2022-05-18T00:00:00Z", 1.0, 4.0),
         ("guest@example.com", "72", "purchase", "2022-06-03T00:00:00Z", 1.0, 4.0),
         ("17", "71", "purchase", "2022-06-04T00:00:00Z", 1.0, 2.5),
+        ("17", "Gift wrap", "purchase", "2022-06-07T00:00:00Z", 1.0, 1.0),  # of no product of the catalogue
+        ("17", "W-1", "purchase", "2022-06-07T00:00:00Z", 1.0, 1.0),
     ]
     assert p.items.filter(p.items["item_id"].to_numpy() == "71")["name"].to_pylist() == ["Cup, red: the tall | one"]
     assert p.manifest["rejected"] == {"customer: no user_id": 1, "Order Status: never became an order": 1}
