@@ -16,7 +16,7 @@ from shopkeeper.pipeline.comparing.leaderboard import as_text
 from shopkeeper.pipeline.comparing.swept import sweep_table
 from shopkeeper.pipeline.runs import RunFolder
 from shopkeeper.pipeline.shell import help as told
-from shopkeeper.pipeline.shell.terminal import coloured, columns
+from shopkeeper.pipeline.shell.terminal import coloured, columns, tinted
 from shopkeeper.pipeline.shell.verbs import VERBS
 from shopkeeper.pipeline.stages.compose import composed
 from shopkeeper.training.config import Recipe
@@ -75,6 +75,20 @@ def test_colours_are_for_terminals_that_take_them(monkeypatch: pytest.MonkeyPatc
     assert columns(Terminal()) == 80
     monkeypatch.setenv("NO_COLOR", "1")
     assert coloured("a", "bold", Terminal()) == "a"
+
+
+def test_a_comparison_is_coloured_by_what_it_says(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("NO_COLOR", "TERM"):
+        monkeypatch.delenv(name, raising=False)
+    rows = ["model    ndcg@10 ↑", "-----  ----------", "a            0.50"]
+    text = "\n".join(
+        [*rows, "", "alarm: b is odd", "a is better than b by 0.1", "cannot tell a and c apart;", "  more"]
+    )
+    assert tinted(text, io.StringIO()) == text
+    assert tinted(text, Terminal()).split("\n") == [
+        f"\x1b[1m{rows[0]}\x1b[0m", *rows[1:], "", "\x1b[31malarm: b is odd\x1b[0m",
+        "\x1b[32ma is better than b by 0.1\x1b[0m", "\x1b[33mcannot tell a and c apart;", "  more\x1b[0m",
+    ]  # fmt: skip
 
 
 def test_a_table_has_all_intervals_where_they_fit_and_else_that_of_the_headline() -> None:

@@ -13,6 +13,7 @@ from shopkeeper.files import read_json
 from shopkeeper.folders import MANIFEST
 from shopkeeper.hashing import check_hashes, check_seal
 from shopkeeper.pipeline.comparing.addresses import addresses
+from shopkeeper.pipeline.shell.terminal import tinted
 
 BOARD = "leaderboard.txt"
 
@@ -33,7 +34,7 @@ def print_leaderboard(report: Path | None, pipeline: bool = False) -> None:
         manifest, anew = read_json(report / MANIFEST), "run `shopkeeper evaluate` again"
         check_seal(manifest, report / MANIFEST, anew, needed=False)
         check_hashes(report, {n: h for n, h in manifest["files"].items() if n == BOARD}, anew)
-    print((report / BOARD).read_text(encoding="utf-8"))
+    print(tinted((report / BOARD).read_text(encoding="utf-8")))
     print(f"report:            {report / 'report.html'}")
     said = read_json(report / MANIFEST) if (report / MANIFEST).is_file() else {}
     for task, address in addresses(said, os.environ.get("MLFLOW_TRACKING_URI", "")).items():

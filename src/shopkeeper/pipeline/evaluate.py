@@ -33,7 +33,7 @@ from shopkeeper.pipeline.comparing.plotted import write_plots
 from shopkeeper.pipeline.comparing.section import section_of
 from shopkeeper.pipeline.forms import form_of
 from shopkeeper.pipeline.runs import RunFolder, open_run, say_contradictions
-from shopkeeper.pipeline.shell.terminal import columns
+from shopkeeper.pipeline.shell.terminal import columns, tinted
 from shopkeeper.pipeline.told import Evaluate, but, settings
 from shopkeeper.tasks.base import REQUESTS
 
@@ -45,7 +45,7 @@ def evaluate(config: DictConfig) -> None:
     """The verb: compare the runs of a split, print the leaderboard, write the report."""
     cfg = settings(config, Evaluate)
     out, sections = _compared(cfg)
-    print(as_text(sections, columns()))
+    print(tinted(as_text(sections, columns())))
     log.info("report: %s", context.relative(out / "report.html"))
     about = read_json(out / "manifest.json")
     gone = {one for section in sections.values() for one in section.get("gone", ())}

@@ -98,6 +98,6 @@ def _beneath(section: Mapping[str, Any], k: str | int) -> list[str]:
     rows = [[name, *(show.narrow(own.get(m)) for m in shown)] for name, own in found.items()]
     block = [
         textwrap.fill(asked_for(found[section["names"][0]]), 80),
-        show.table(["model", *shown], rows) if shown else "",
+        show.table(["model", *map(show.arrow, shown)], rows) if shown else "",
     ]
     return ["\n".join(part for part in block if part)] if any(block) else []
