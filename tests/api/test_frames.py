@@ -199,6 +199,25 @@ def test_windows_of_a_log_of_hours_are_shares_and_a_window_is_told_one_way():
     assert told.spec["temporal"] == {"validation_share": 0.15, "test_days": 0.1}
 
 
+@pytest.mark.parametrize(("more", "kind"), [
+    ((), "purchase"), (("session",), "view"), (("session", "price"), "purchase"), (("quantity",), "purchase"),
+])  # fmt: skip
+def test_what_rows_without_a_kind_are_is_one_rule_for_files_and_frames(
+    more: tuple[str, ...], kind: str, tmp_path: Path, caplog: pytest.LogCaptureFixture
+):
+    columns = {"user": "customer", "item": "item", "time": "date"} | {ours: ours for ours in more}
+    frame = pd.DataFrame({name: [f"{name[0]}{n % 7}" for n in range(90)] for name in columns.values()})
+    frame = frame.assign(**{ours: range(1, 91) for ours in more if ours in ("price", "quantity")})
+    frame["date"] = [f"2024-{1 + n // 28:02d}-{1 + n % 28:02d}" for n in range(90)]
+    frame.to_csv(tmp_path / "list.csv", sep=";", index=False)
+    with caplog.at_level("INFO"):
+        data = sk.Dataset.from_pandas(frame, **columns)
+        assert f"every row is taken as a {kind}: event='…' says another" in caplog.text
+        assert data.spec["event_type"] == sk.Dataset.from_file(tmp_path / "list.csv").spec["event_type"] == kind
+        assert f"list.csv: no column tells kinds of events apart; every row is taken as a {kind}" in caplog.messages
+    assert sk.Dataset.from_pandas(frame, **columns, event="favourite").spec["event_type"] == "favourite"
+
+
 def test_a_file_is_guessed_as_new_dataset_does_and_what_is_told_goes_before(tmp_path: Path, usual: str):
     frame().rename(columns={"who": "customer_id"}).to_csv(tmp_path / "orders.csv", index=False)
     data = sk.Dataset.from_file(tmp_path / "orders.csv")

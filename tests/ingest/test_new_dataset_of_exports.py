@@ -74,6 +74,10 @@ def test_a_folder_of_a_known_export_gets_a_config_that_points_to_its_source(tmp_
     assert "# Guessed by `python -m shopkeeper new-dataset`: Google Analytics 4's BigQuery export." in text
     assert "# DOUBT: 2 of the first 4 events would be rejected (2 × customer: no user_id)" in text
     assert "# DOUBT: no file says whose days are meant" in text
+    otto = guess_dataset(
+        written(tmp_path, "o.jsonl", '{"session":1,"events":[{"aid":0,"ts":1661200010000,"type":"clicks"}]}')
+    )
+    assert "timestamp:\n  time_zone: Europe/Berlin\n" in otto  # whose days are meant in a public set is known
     told = composed(text, tmp_path)
     assert "# DOUBT: events_intraday_20251107.jsonl must not be read beside the others" in text
     files = ["events_20251105.jsonl", "events_20251106.jsonl"]

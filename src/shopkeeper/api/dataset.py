@@ -69,7 +69,7 @@ class Dataset:
         time: str | None = None,
         type: str | None = None,
         types: Mapping[str, str] | None = None,
-        event: str = "purchase",
+        event: str | None = None,
         price: str | None = None,
         quantity: str | None = None,
         order: str | None = None,
@@ -99,7 +99,8 @@ class Dataset:
             type: column of the kind of event. None: every row is an `event`.
             types: kinds of event as the column has them -> as they are called here (`view`, `search`, `add_to_cart`,
                 `remove_from_cart`, `purchase`, `return`, `rating`, `favourite`, `exposure`).
-            event: the kind of every row, where no column says it.
+            event: the kind of every row, where no column says it. None: `purchase`, or `view` where there are sessions
+                and neither orders nor amounts, as `from_file` guesses, too.
             price: column of the price per unit (`price_is="total"`: of the whole line).
             quantity: column of the units.
             order: column of the order's number: lines of one order happen at once.

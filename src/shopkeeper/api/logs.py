@@ -19,7 +19,7 @@ from shopkeeper.api.told import compose
 from shopkeeper.errors import UserError, nearest
 from shopkeeper.ingest.guesses.files import given
 from shopkeeper.ingest.guesses.gaps import ROWS, Pauses, pauses
-from shopkeeper.ingest.guesses.habits import SHORT, kind_of, span_days, windows_of
+from shopkeeper.ingest.guesses.habits import SHORT, kind_of, kind_of_all, span_days, windows_of
 from shopkeeper.ingest.guesses.look import head, reader_of
 from shopkeeper.ingest.guesses.new_dataset import guess_dataset
 from shopkeeper.ingest.guesses.scalars import DOUBT
@@ -75,7 +75,7 @@ def describe(
     columns: Columns,
     *,
     types: Mapping[str, str] | None,
-    event: str,
+    event: str | None,
     time_zone: str,
     items: Any,
     users: Any,
@@ -88,6 +88,10 @@ def describe(
 ) -> Described:
     """The settings of a dataset and the tables that they speak of; arguments as of `Dataset.from_pandas`."""
     named = columns.named()
+    if event is None:
+        event = kind_of_all(named)
+        if "event_type" not in named:
+            log.info("no column tells kinds of events apart; every row is taken as a %s: event='…' says another", event)
     if event not in EVENT_TYPES:
         raise UserError(
             f"event='{event}' is no kind of event.{nearest(event, EVENT_TYPES)} A column of kinds is type='…'."

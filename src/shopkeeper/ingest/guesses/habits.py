@@ -43,6 +43,15 @@ def kind_of(value: str) -> str | None:
     return next((kind for kind, pattern in EVENTS.items() if re.search(pattern, value, re.IGNORECASE)), None)
 
 
+def kind_of_all(ours: Collection[str]) -> str:
+    """What every row is taken for where no column tells kinds apart, by our names of the columns that there are.
+
+    A list of customers, items and dates is one of purchases; of sessions without amounts, one of looks.
+    """
+    looks = "session_id" in ours and "item_id" in ours and {"order_id", "price", "quantity"}.isdisjoint(ours)
+    return "view" if looks else "purchase"
+
+
 def kinds_of(frame: pl.DataFrame, columns: Mapping[str, str]) -> dict[str, str]:
     """Our kind of each value of the column `event_type`: by its name, else `view`.
 

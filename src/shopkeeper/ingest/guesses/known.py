@@ -140,8 +140,9 @@ def propose(
     if reader:
         lines += ["reader:", *(f"  {key}: {_scalar(value)}" for key, value in reader.items())]
     if timed:
-        lines += ["timestamp:", f"  {DOUBT}{ZONE}",
-                  f"  time_zone: {quoted((source.get('timestamp') or {}).get('time_zone', 'UTC'))}",
+        zone = (source.get("timestamp") or {}).get("time_zone", "UTC")
+        known = source.get("licence") != YOURS and zone != "UTC"  # of a public set everybody knows where the shop is
+        lines += ["timestamp:", *([] if known else [f"  {DOUBT}{ZONE}"]), f"  time_zone: {quoted(zone)}",
                   *(f"  {key}: {_scalar(value)}" for key, value in times.items())]  # fmt: skip
     own = source.get("temporal") or {}
     if windows and windows != own:  # of a shorter log than the source expects, or of other habits

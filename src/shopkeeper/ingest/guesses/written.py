@@ -13,7 +13,7 @@ from shopkeeper.ingest.guesses.back import return_rules
 from shopkeeper.ingest.guesses.beside import basket_line, discount_doubt, is_packed, item_columns, last_of, person_lines
 from shopkeeper.ingest.guesses.currencies import NAMED as CURRENCY
 from shopkeeper.ingest.guesses.currencies import currency_lines
-from shopkeeper.ingest.guesses.habits import kind_of, kinds_of
+from shopkeeper.ingest.guesses.habits import kind_of, kind_of_all, kinds_of
 from shopkeeper.ingest.guesses.headings import HOLDERS, NAMES
 from shopkeeper.ingest.guesses.id_doubts import id_doubts
 from shopkeeper.ingest.guesses.numbers import numbers, unread
@@ -151,11 +151,11 @@ def _event_lines(
     frame: pl.DataFrame, columns: dict[str, str], lines: list[str], decimal: str | None
 ) -> tuple[list[str], list[str]]:
     if "event_type" not in columns:
-        bought = {"order_id", "price", "quantity"} & set(columns) or "item_id" not in columns  # who, when: a purchase
+        amounts = {"order_id", "price", "quantity"} & set(columns)
         rated = [c for c in frame.columns if re.fullmatch(RATINGS, last_of(c), re.IGNORECASE)]
-        if rated and not bought:
+        if rated and not amounts and "item_id" in columns:
             return [*lines, f"event_type: rating # '{rated[0]}'"], ["rating"]
-        kind = "purchase" if bought else "view"
+        kind = kind_of_all(columns)
         few = [c for c in frame.columns if c not in columns.values() and 2 <= frame[c].n_unique() <= MAY_BE_KINDS
                and not re.search(f"{NAMES['price']}|{NAMES['quantity']}", last_of(c), re.IGNORECASE)]  # fmt: skip
         names = " or ".join(f"'{c}'" for c in few if not frame[c].null_count() and not CURRENCY.search(last_of(c)))
