@@ -187,8 +187,27 @@ def test_what_was_bought_in_one_day_is_an_order_where_nothing_numbers_them(tmp_p
     assert config["items"] == {"from_events": {"category": "category"}}  # `department` is less telling, groups differ
     one = "\n".join(baskets(250).splitlines()[::3]) + "\n"  # a thing a day
     assert "order_id" not in guess(tmp_path / "one.csv", one)[0]["columns"]
-    looks = "\n".join(",".join(line.split(",")[:3]) for line in baskets(250).splitlines()) + "\n"
-    assert "order_id" not in guess(tmp_path / "looks.csv", looks)[0]["columns"]  # no price, no quantity: views
+    bare = [",".join(line.split(",")[:3]) for line in baskets(250).splitlines()]
+    config = guess(tmp_path / "bare.csv", "\n".join(bare) + "\n")[0]
+    assert config["columns"]["order_id"] == ["customer_id", "day_date"]  # who, what and when: purchases, too
+    for name, value in (("session", "s"), ("rating", "4")):  # looks and ratings are no orders
+        text = "\n".join([f"{bare[0]},{name}", *(f"{line},{value}{n}" for n, line in enumerate(bare[1:]))]) + "\n"
+        assert "order_id" not in guess(tmp_path / f"{name}.csv", text)[0]["columns"]
+
+
+@pytest.mark.parametrize("timed", [True, False])
+def test_what_is_proposed_for_files_that_overlap_is_something_that_their_columns_can_take(tmp_path: Path, timed: bool):
+    header = "customer,sku,session" + ",time" * timed
+    rows = [
+        f"c{n % 9},i{n % 7},s{n // 4}" + f",2024-01-{1 + n % 28:02d}T10:{n % 60:02d}:00Z" * timed for n in range(90)
+    ]
+    (tmp_path / "logs").mkdir()
+    for name in "ab":
+        (tmp_path / f"logs/{name}.csv").write_text("\n".join([header, *rows]) + "\n")
+    said = guess_dataset(tmp_path / "logs")
+    assert "DOUBT: no column numbers orders: rows that stand in two of these files count twice" in said
+    assert ("repeats: {seconds: 0, of: all}" in said) == timed
+    assert ("see to it that files do not overlap" in said) != timed
 
 
 def test_what_was_bought_in_one_day_is_an_order_in_a_log_of_several_kinds_too(tmp_path: Path):
@@ -232,7 +251,8 @@ def test_lines_make_orders_from_a_hundredth_of_them_on():
 
     def proposed(rows: int) -> bool:  # two of which stand beside each other
         when = [str(max(n, 1)) for n in range(rows)]
-        return basket_line(pl.DataFrame({"who": ["a"] * rows, "when": when}), columns, {}, None) is not None
+        frame = pl.DataFrame({"who": ["a"] * rows, "when": when})
+        return basket_line(frame, columns, {}, None, "purchase") is not None
 
     assert proposed(200)
     assert not proposed(201)

@@ -106,6 +106,16 @@ def test_cancelled_orders_and_several_currencies_are_doubts(tmp_path: Path):
     assert "DOUBT: prices are in 2 currencies (EUR 83.3%, USD 16.7%), and sums of money mix them" in said
 
 
+def test_cancelled_orders_that_stay_are_among_the_events_of_which_some_would_be_rejected(tmp_path: Path):
+    states = ["Completed"] * 5 + ["Cancelled", "Failed", "Pending payment"]
+    header = "Order Number,Order Status,Order Date,Email (Billing),SKU,Name,Quantity,Item Cost,Order Line Total\n"
+    rows = [f"{n},{state},2025-11-0{n} 10:00,c{n}@x.com,7,Pot,1,5.00,5.00\n" for n, state in enumerate(states, 1)]
+    (tmp_path / "orders.csv").write_text(header + "".join(rows))
+    said = guess_dataset(tmp_path / "orders.csv")
+    assert "DOUBT: 1 of the first 8 events are of cancelled orders, which stay" in said
+    assert "DOUBT: 2 of the first 8 events would be rejected (2 × Order Status: never became an order)" in said
+
+
 def test_batches_of_calls_are_said_with_the_way_to_lines(tmp_path: Path):
     with pytest.raises(UserError, match=r"holds batches of calls.*jq -c '\.batch\[\]' c\.jsonl"):
         proposed(tmp_path / "c.jsonl", '{"sentAt": "2025-11-05", "batch": [{"type": "page", "messageId": "1"}]}\n')

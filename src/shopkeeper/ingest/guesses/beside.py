@@ -61,10 +61,15 @@ def person_lines(frame: pl.DataFrame, columns: Mapping[str, str], spare: Sequenc
 
 
 def basket_line(
-    frame: pl.DataFrame, columns: Mapping[str, str], joined: Mapping[str, tuple[str, str]], person: Person | None
+    frame: pl.DataFrame,
+    columns: Mapping[str, str],
+    joined: Mapping[str, tuple[str, str]],
+    person: Person | None,
+    kind: str,
 ) -> str | None:
     """The line `order_id` of a log in which nothing numbers orders and purchases share customer and instant.
 
+    `kind`: of every row, where no column tells kinds apart.
     Else each line would be a step of its own: of a day's twenty the first in the file is asked for, and right alone.
     """
     there = set(columns)
@@ -72,7 +77,7 @@ def basket_line(
         return None
     if "event_type" in there:
         frame = asked_rows(frame, columns, ["purchase"])
-    elif not {"price", "quantity"} & there:  # looks or ratings, for all that is known
+    elif kind != "purchase":
         return None
     who, when = frame[columns["user_id"]], frame[columns["timestamp"]].cast(pl.String)
     pairs = pl.DataFrame({"who": who.cast(pl.String), "when": when}).filter(~_blank(who)).drop_nulls()

@@ -275,16 +275,17 @@ def _looked_at(told: dict[str, Any], paths: Sequence[Path], limit: int) -> tuple
     n, bad = sum(map(len, kept)), pa.concat_tables(rejected) if rejected else REJECTED.empty_table()
     lines = []
     gone = bad.filter(pc.equal(bad["reason"], CANCELLED))
+    total = n + len(bad)
     if cancelled and len(gone):
         bad = bad.filter(pc.not_equal(bad["reason"], CANCELLED))
         lines.append(
-            f"{len(gone):,} of the first {n + len(bad) + len(gone):,} events are of cancelled orders, which stay; "
+            f"{len(gone):,} of the first {total:,} events are of cancelled orders, which stay; "
             f"cancelled: {{orders: leave_out}} leaves them out"
         )
     if len(bad):
         why = "; ".join(f"{count:,} × {column}: {reason}" for column, reason, count in reasons(bad)[:SHOWN])
-        more = above(len(bad) / (n + len(bad)), config.max_rejected_share)
-        lines.append(f"{len(bad):,} of the first {n + len(bad):,} events {REJECTED_ROWS} ({why}){more}")
+        more = above(len(bad) / total, config.max_rejected_share)
+        lines.append(f"{len(bad):,} of the first {total:,} events {REJECTED_ROWS} ({why}){more}")
     for column in ("user_id", "item_id", "order_id"):
         parts = [rows.ids[column] for rows in kept if column in rows.ids]
         if not parts:

@@ -42,10 +42,12 @@ from shopkeeper.typed import made
 
 LOOKED_AT = 20_000  # rows
 SHOWN = 6  # columns in a message
-TWICE = (
-    "no column numbers orders: rows that stand in two of these files count twice; where files overlap, "
-    "filters: {repeats: {seconds: 0, of: all}} drops what equals an earlier row, equal lines of one order, too"
+TWICE = "no column numbers orders: rows that stand in two of these files count twice"
+DROPS = (
+    f"{TWICE}; where files overlap, filters: {{repeats: {{seconds: 0, of: all}}}} drops what equals an earlier row, "
+    f"equal lines of one order, too"
 )
+CANNOT = f"{TWICE}, and without times nothing here tells them from other rows; see to it that files do not overlap"
 TABLE = (
     "no times, and no customer with a few rows: where each row is a customer and a column says what came true, this is "
     "a table and no log; write the block `table` as in the guide, A table instead of a log, and not what stands here"
@@ -155,11 +157,11 @@ def _proposed(files: Given, frame: pl.DataFrame, options: dict[str, Any], doubts
         options["decimal"] = ","
         doubts.append(COMMAS)
     several = len(files.paths) > 1
-    doubts += [TWICE] if several and "order_id" not in columns else []
     once = ["orders: once"] if several and "order_id" in columns else []  # files of a folder may overlap
     rows = [f"explode: {quoted(exploded)}"] if exploded else []
     what = files.paths[0].name + (f" and {len(files.paths) - 1} more" if len(files.paths) > 1 else "")
     timed = "timestamp" in columns
+    doubts += [DROPS if timed else CANNOT] if several and "order_id" not in columns else []
     doubts += [TABLE] if not timed and _is_table(frame, columns) else []
     body, targets = body_lines(frame, columns, options, joined)
     body = with_steps(body, columns, signs)

@@ -52,7 +52,7 @@ def body_lines(
             lines.append(person.column)
         elif ours != "event_type":
             lines += _column_lines(frame, ours, theirs, joined)
-    if (together := basket_line(frame, columns, joined, person)) is not None:
+    if (together := basket_line(frame, columns, joined, person, _kind(frame, columns)[0])) is not None:
         lines.append(together)
     currency, money = currency_lines(frame, columns, unused)
     items = item_columns(frame, columns["item_id"], unused) if "item_id" in columns else {}
@@ -151,11 +151,9 @@ def _event_lines(
     frame: pl.DataFrame, columns: dict[str, str], lines: list[str], decimal: str | None
 ) -> tuple[list[str], list[str]]:
     if "event_type" not in columns:
-        amounts = {"order_id", "price", "quantity"} & set(columns)
-        rated = [c for c in frame.columns if re.fullmatch(RATINGS, last_of(c), re.IGNORECASE)]
-        if rated and not amounts and "item_id" in columns:
-            return [*lines, f"event_type: rating # '{rated[0]}'"], ["rating"]
-        kind = kind_of_all(columns)
+        kind, rated = _kind(frame, columns)
+        if rated:
+            return [*lines, f"event_type: {kind} # '{rated}'"], [kind]
         few = [c for c in frame.columns if c not in columns.values() and 2 <= frame[c].n_unique() <= MAY_BE_KINDS
                and not re.search(f"{NAMES['price']}|{NAMES['quantity']}", last_of(c), re.IGNORECASE)]  # fmt: skip
         names = " or ".join(f"'{c}'" for c in few if not frame[c].null_count() and not CURRENCY.search(last_of(c)))
@@ -184,6 +182,14 @@ def _event_lines(
     lines = [re.sub(f" {DOUBT}[0-9.]+% of it is missing", "", s) if s.startswith(tuple(told)) else s for s in lines]
     lines += schema
     return lines, ["purchase"] if "purchase" in kinds else kinds[:1]
+
+
+def _kind(frame: pl.DataFrame, columns: dict[str, str]) -> tuple[str, str]:
+    """What every row is where no column tells kinds apart, and the column of ratings that says so, else ""."""
+    rated = [c for c in frame.columns if re.fullmatch(RATINGS, last_of(c), re.IGNORECASE)]
+    if rated and "item_id" in columns and {"order_id", "price", "quantity"}.isdisjoint(columns):
+        return "rating", rated[0]
+    return kind_of_all(columns), ""
 
 
 def _rules(entries: list[str]) -> list[str]:
