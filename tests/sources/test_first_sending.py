@@ -9,7 +9,7 @@ import pytest
 
 from shopkeeper.arrange.engine_settings import Engine
 from shopkeeper.arrange.extend import extend_dataset
-from shopkeeper.arrange.order_numbers import HOUR, SENT_BEFORE, sent_first
+from shopkeeper.arrange.order_numbers import CUSTOMERS, HOUR, SENT_BEFORE, sent_first
 from shopkeeper.arrange.prepare import prepare_dataset
 from shopkeeper.data.prepared import Prepared
 from shopkeeper.errors import UserError
@@ -127,8 +127,9 @@ def test_first_sendings_are_those_of_a_plain_loop(days: int | None):
             first[number] = at, who
         last[number] = at
         wanted[i] = first[number] == (at, who)
-    found = sent_first(order.astype(np.int32), time, kind.astype(np.int8), user.astype(np.int32), "UTC", days)
+    found, shared = sent_first(order.astype(np.int32), time, kind.astype(np.int8), user.astype(np.int32), "UTC", days)
     assert (found == wanted).all()
+    assert not len(shared)
     assert 0 < (~found).sum() < n
 
 
@@ -143,6 +144,18 @@ def test_a_number_that_another_customer_has_after_so_many_days_is_another_order(
     for days, who in ((30, ["ann", "cleo"]), (None, ["ann"])):
         made = prepare_dataset(LOG | {"order_days": days}, tmp_path, tmp_path / f"{days}", progress=False)
         assert Prepared.open(made).users["user_id"].to_pylist() == who
+
+
+@pytest.mark.parametrize(("customers", "kept"), [(CUSTOMERS, 2), (CUSTOMERS + 1, CUSTOMERS + 2)])
+def test_a_word_that_many_customers_send_for_a_number_is_no_order(
+    customers: int, kept: int, tmp_path: Path, caplog: pytest.LogCaptureFixture
+):
+    rows = [f"c{n},x,2025-01-01 10:{n:02d},undefined" for n in range(customers)] + ["c0,y,2025-01-02 10:00,1002"]
+    (tmp_path / "log.csv").write_text("\n".join(["who,what,when,order", *rows]) + "\n")
+    told = LOG | {"order_days": None}
+    p = Prepared.open(prepare_dataset(told, tmp_path, tmp_path / "out", progress=False))
+    assert len(p.events.item) == kept
+    assert ("1 order numbers (undefined) are of more than 5 customers each" in caplog.text) == (kept > 2)
 
 
 def test_what_the_first_sending_needs_is_asked_for(tmp_path: Path):

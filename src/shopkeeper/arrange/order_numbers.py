@@ -8,7 +8,8 @@ order for ever. Data without time stamps has nothing to tell such orders apart b
 A purchase that its page sent again is the same order, though its customer has signed in since, its lines have other
 quantities or its call another id. `rows: {orders: first}` says that a number is one order of the whole shop: the
 purchases of its first sending count, and later ones are left out. A sending is one instant of one customer; its equal
-lines are two lines. Refunds are no purchases, and stay.
+lines are two lines. Refunds are no purchases, and stay. What many customers send is no order's number but a word such
+as `undefined`: all of it counts, and is told.
 """
 
 from __future__ import annotations
@@ -31,7 +32,9 @@ if TYPE_CHECKING:
     from shopkeeper.arrange.engine_plan import Frame
 
 HOUR = MICROSECONDS_PER_DAY // 24
+CUSTOMERS = 5  # that one order may have: its browser, its account and a server's, on more than one device
 SENT_BEFORE = "lines of purchases that had been sent before"
+SHOWN = 3
 MARK = "\x1f"  # between an order number and what tells its later orders apart, in frames of texts
 
 
@@ -74,7 +77,12 @@ def keep_first_sendings(log: Log, config: DatasetConfig) -> None:
     if log.timestamp is None:
         raise UserError(f"dataset '{config.name}': rows.orders is first, and no column of times says which that is")
     order = log.ids["order_id"].codes
-    keep = sent_first(order, log.timestamp, log.event_type, log.user, config.zone, config.order_days)
+    keep, shared = sent_first(order, log.timestamp, log.event_type, log.user, config.zone, config.order_days)
+    if len(shared):
+        names = log.ids["order_id"].values.take(pa.array(shared[:SHOWN])).to_pylist()
+        logger.warning("%s order numbers (%s) are of more than %s customers each: all that was sent under them counts; "
+                       "if they number no orders, missing: {order_id: %s} says so",
+                       f"{len(shared):,}", ", ".join(names), CUSTOMERS, names)  # fmt: skip
     if len(again := order[~keep]):
         logger.info("%s lines of %s orders were sent again and are left out: the first sending of a purchase counts",
                   f"{len(again):,}", f"{len(np.unique(again)):,}")  # fmt: skip
@@ -84,8 +92,9 @@ def keep_first_sendings(log: Log, config: DatasetConfig) -> None:
 
 def sent_first(
     order: np.ndarray, time: np.ndarray, kind: np.ndarray, user: np.ndarray, zone: str, days: int | None
-) -> np.ndarray:
-    """Which of n rows are no purchases, have no order, or are of their order's first sending, bool (n,).
+) -> tuple[np.ndarray, np.ndarray]:
+    """Which of n rows are no purchases, have no order, or are of their order's first sending, bool (n,); and codes of
+    numbers that more than CUSTOMERS customers share, whose rows stay.
 
     All arguments are one number a row: codes of order (-1: none) and user, µs, and codes of event types. `days`: a
     number that comes back after as many days of the zone's calendar, and more than an hour, is another order; None:
@@ -95,15 +104,17 @@ def sent_first(
     rows = np.flatnonzero((order >= 0) & (kind == EVENT_CODE["purchase"]))
     rows = rows[differs(order[rows], time[rows]) | differs(order[rows], user[rows])]
     if not len(rows):
-        return keep
+        return keep, order[rows]
     rows = rows[np.lexsort((time[rows], order[rows]))]  # is stable: file order within an instant
     code, at, who = order[rows], time[rows], user[rows]
     new = code[1:] != code[:-1]
     if days is not None:
         new |= (np.diff(local(at, zone) // MICROSECONDS_PER_DAY) >= days) & (np.diff(at) > HOUR)
     first = np.maximum.accumulate(np.where(np.append(True, new), np.arange(len(rows)), 0))
-    keep[rows] = (at == at[first]) & (who == who[first])
-    return keep
+    pairs = np.unique(np.stack([first, who]), axis=1)[0]  # a customer of an order each
+    shared = np.bincount(pairs, minlength=len(rows))[first] > CUSTOMERS
+    keep[rows] = shared | ((at == at[first]) & (who == who[first]))
+    return keep, np.unique(code[shared])
 
 
 def _span(codes: np.ndarray, time: np.ndarray, n: int) -> np.ndarray:
