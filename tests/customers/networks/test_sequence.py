@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+import yaml
 
 from customers.toyshop import CUTOFFS, toy_shop
 from shopkeeper.customers.base import Cohort
@@ -27,6 +28,7 @@ from tiny import DAY
 
 FIT: dict[str, Any] = {"seed": 1, "progress": False,
                        "trainer": TrainerConfig(accelerator="cpu", precision="fp32", threads=1)}  # fmt: skip
+CONF = Path(__file__).parents[3] / "conf"
 SMALL: dict[str, Any] = {"width": 8, "max_length": 16, "epochs": 3, "batch_size": 32, "lr": 0.02, "patience": 0}
 
 
@@ -190,3 +192,16 @@ def test_settings_that_make_no_sense_are_named(settings: dict[str, Any], said: s
         GRU(**settings)
     with pytest.raises(UserError, match="is what models are made from"):
         SequenceCustomerModel()
+
+
+@pytest.mark.parametrize("name", ["gru", "blend_networks"])
+def test_of_few_customers_more_epochs_than_four_are_waited_for(cohorts: list[Cohort], name: str):
+    """With a learning rate that moves nothing no validation is better: it ended at step 25, five in each epoch."""
+    shipped = yaml.safe_load((CONF / "model" / f"{name}.yaml").read_text())
+    settings = shipped["members"]["gru"] if "members" in shipped else shipped
+    own = ("defaults", "name", "task", "tasks", "target")
+    made = GRU(**{k: v for k, v in settings.items() if k not in own} | {"lr": 1e-12, "width": 4})
+    learned = made.fit(cohorts[0], None, Fit(**FIT))
+    people = len(np.unique(cohorts[0].customer))
+    steps_per_epoch = -(-round(0.9 * people) // settings["batch_size"])
+    assert (len(learned.history) - 1) * steps_per_epoch >= 100
