@@ -92,6 +92,8 @@ def recipe(name: str, peer: str, more: Sequence[str] = ()) -> str:
     limits = {k: cfg["trainer"][k] for k in ("max_epochs", "max_batches", "validation_requests")}
     newer = {k for k, value in SINCE.items() if cfg["model"].get(k) == value}
     cfg["model"] = {k: v for k, v in cfg["model"].items() if k not in {"target", *newer}}  # a class may move
+    if cfg["model"].get("average") == "ema":
+        cfg["model"]["average_epochs"] = 5  # nothing is of it there; as it was shipped when the kept ones were trained
     network = {"network": ANEW[cfg["model"]["name"]]} if cfg["model"]["name"] in ANEW else {}
     return sha256_json({k: cfg[k] for k in DECIDES} | limits | network)[:16]
 

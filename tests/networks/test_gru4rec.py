@@ -44,7 +44,8 @@ def test_the_shipped_settings_are_its_own():
     settings = yaml.safe_load((Path(__file__).parents[2] / "conf/model/gru4rec.yaml").read_text("utf-8"))
     model = GRU4Rec(**{k: v for k, v in settings.items() if k not in ("name", "task", "target", "loss")})
     assert model.settings == GRU4Rec().settings
-    assert model.recipe == replace(GRU4Rec().recipe, patience_steps=100)  # as of SASRec, in what is shipped alone
+    shipped = {"patience_steps": 100, "average": "best", "average_epochs": 3}  # as of SASRec, in what is shipped alone
+    assert model.recipe == replace(GRU4Rec().recipe, **shipped)
 
 
 @pytest.mark.parametrize("cores", [1, 2])

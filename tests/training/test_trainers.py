@@ -95,9 +95,8 @@ def test_the_shipped_model_config_fits_the_recipe():
     assert values["loss"] == "${loss}"
     values["loss"] = yaml.safe_load((CONF / "loss" / "softmax.yaml").read_text())
     model = SASRec(**{k: v for k, v in values.items() if k not in ("name", "task", "target")})
-    assert model.recipe == replace(
-        Recipe(), patience_steps=100
-    )  # only in what is shipped: a class obeys patience alone
+    shipped = {"patience_steps": 100, "weight_decay": 0.3, "average": "best", "average_epochs": 3}
+    assert model.recipe == replace(Recipe(), **shipped)  # a class obeys patience alone, and keeps one epoch's weights
 
 
 @pytest.mark.parametrize(
