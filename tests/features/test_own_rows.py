@@ -54,6 +54,20 @@ def test_orders_count_once_whatever_their_lines_and_other_events_apart():
     np.testing.assert_allclose([known[i]["since"] for i in (1, 2, 3)], np.log([1, 2, 3]) * [0, 1, 1], atol=1e-6)
 
 
+def test_the_place_of_a_cart_counts_the_carts_since_and_ends_with_an_order():
+    kind = np.array([CART, CART, VIEW, CART, VIEW, BUY, CART], np.int8)
+    own = OwnRows.of(np.array([0, 7]), np.array([1, 2, 1, 3, 4, 3, 5], np.int32), kind, [BUY], None)
+    after = np.array([4, 5, 6])
+    query, row = own.pairs(after)
+    counts = own.counts(query, row, after)
+    place = counts[:, COUNTS.index("cart_place")]
+    told = {(int(q), int(own.item[r])): (c, round(float(np.expm1(p)), 5))
+            for q, r, c, p in zip(query, row, counts[:, COUNTS.index("carted")], place, strict=True)}  # fmt: skip
+    assert [told[0, i] for i in (1, 2, 3, 4)] == [(1, 2), (1, 1), (1, 0), (0, 0)]
+    assert {told[1, i] for i in (1, 2, 3, 4)} == {(0, 0)}  # the order has ended them
+    assert [told[2, i] for i in (1, 5)] == [(0, 0), (1, 0)]
+
+
 def test_times_are_days_before_the_instant_and_gaps_those_of_the_customer_and_the_item():
     known = told(rows(), 6, 60)
     np.testing.assert_allclose(known[1]["taken_age"], np.log(30), rtol=1e-6)
@@ -94,5 +108,12 @@ def test_random_histories_give_what_counting_one_by_one_gives():
             assert own.first_taken[m] == (bought[0] if bought else -1)
             assert own.last_taken[m] == (bought[-1] if bought else -1)
             every = [r for r in range(start, m + 1) if kind[r] == BUY]
+            carts = [r for r in range(max([start, *(b + 1 for b in every)]), m + 1) if kind[r] == CART]
+            mine = [r for r in carts if item[r] == item[m]]
+            place = np.log1p(sum(r > mine[-1] for r in carts)) if mine else 0.0
+            at = np.array([m])
+            told = own.counts(np.zeros(1, np.int64), at, at)[0]
+            assert told[COUNTS.index("carted")] == bool(mine)
+            np.testing.assert_allclose(told[COUNTS.index("cart_place")], place, rtol=1e-6)
             assert own.orders[m] == len({int(time[r]) for r in every})
             assert own.last_order[m] == (every[-1] if every else -1)

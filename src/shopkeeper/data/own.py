@@ -20,6 +20,7 @@ LOOKBACK = 1000  # newest events before a query whose items are spoken for
 SHORTEST_DAYS = 0.5  # gaps below count as this long: the same day, twice
 COUNTS = (  # that need no clock
     "never_taken", "taken_once", "taken", "other", "share", "orders", "own_items", "place", "since", "carted", "visit",
+    "cart_place",
 )  # fmt: skip
 TIMES = (
     "age", "lag", "orders_since", "after_order", "taken_age", "gap", "own_due", "usual_due", "order_age", "order_gap",
@@ -41,7 +42,8 @@ class OwnRows:
     first_taken: np.ndarray  # int64 (M,): row of the item's first target event so far, -1: none
     last_taken: np.ndarray  # int64 (M,): row of the last one
     since: np.ndarray  # int32 (M,): events on the item since the last target step of the history
-    carted: np.ndarray  # int32 (M,): those of them that put it into the cart
+    carted: np.ndarray  # int32 (M,): `carts` at the last of them that put it into the cart; 0: none did
+    carts: np.ndarray  # int32 (M,): rows so far, of whomever, that put something into the cart
     session: np.ndarray | None  # int32 (M,), 0 = unknown
     orders: np.ndarray  # int32 (M,): target steps of the history so far
     first_order: np.ndarray  # int64 (M,): row of the history's first target event so far, -1: none
@@ -92,7 +94,9 @@ class OwnRows:
         orders = _running(opens, first)
         period = begins | _changes(orders[by_item])  # of an item, between two target steps of the history
         from_order = np.maximum.accumulate(np.where(period, at, 0))
-        carts = kind[by_item] == EVENT_CODE["add_to_cart"]
+        cart = kind == EVENT_CODE["add_to_cart"]
+        carts = np.cumsum(cart)
+        last_cart = np.maximum.accumulate(np.where(cart[by_item], at, -1))
         return cls(
             item, kind, time, first, following,
             _running(new[by_item], start)[back].astype(np.int32),
@@ -100,7 +104,8 @@ class OwnRows:
             np.where(earliest >= start, by_item[earliest], -1)[back],
             np.where(last >= start, by_item[last], -1)[back],
             (at - from_order + 1 - _since(total, bought, from_order))[back].astype(np.int32),
-            _running(carts, from_order)[back].astype(np.int32),
+            np.where(last_cart >= from_order, carts[by_item[last_cart]], 0)[back].astype(np.int32),
+            carts.astype(np.int32),
             session,
             orders.astype(np.int32),
             _latest(opens & (orders == 1), first),
@@ -131,9 +136,12 @@ class OwnRows:
         if self.session is not None:
             session_R = self.session[after_Q][query_R]
             visit = (self.session[row_R] == session_R) & (session_R > 0)
+        carted = self.carted[row_R]
+        in_cart = still & (carted > 0)
         columns = [taken == 0, taken == 1, np.log1p(taken), np.log1p(self.other[row_R]),
                    taken / np.maximum(orders, 1), np.log1p(orders_Q)[query_R], np.log(n_Q)[query_R], np.log1p(behind),
-                   np.log1p(self.since[row_R]) * still, np.minimum(self.carted[row_R], 1) * still, visit]  # fmt: skip
+                   np.log1p(self.since[row_R]) * still, in_cart, visit,
+                   np.log1p(self.carts[after_Q][query_R] - carted) * in_cart]  # fmt: skip
         return _side_by_side(columns)
 
     def times(

@@ -91,19 +91,21 @@ class OwnTerm(nn.Module):
             named |= {"bias": self.hidden.bias, "again": LOUD * (self.again.weight[:, 0] + self.out.bias)}
         return {name: values.detach().float().numpy(force=True).copy() for name, values in named.items()}
 
-    def forward(
-        self, features_RF: Tensor, kind_R: Tensor, item_R: Tensor, query_R: Tensor, h_QD: Tensor, item_VD: Tensor
-    ) -> Tensor:
-        """The logit of each pair, but for demand and what `near` takes of the products: float32 (R,)."""
+    def forward(self, told_RF: Tensor, item_R: Tensor, query_R: Tensor, h_QD: Tensor, item_VD: Tensor) -> Tensor:
+        """The logit of each pair, but for demand and what `near` takes of the products: float32 (R,).
+
+        `told_RF`: the features, and beside them which type the newest event is of, a column for each.
+        """
         if self.copy is not None:
             h_QD = h_QD.float() + self.copy(h_QD.float())
             own_RD = torch.nn.functional.embedding(item_R, item_VD).float()
             return (h_QD.index_select(0, query_R) * own_RD).sum(1)
         assert self.hidden is not None
-        linear, embedding = nn.functional.linear, nn.functional.embedding  # modules' calls cost a single request more
-        told_RH = linear(features_RF, self.hidden.weight, self.hidden.bias)
-        z_RH = torch.relu(told_RH + embedding(kind_R, self.kind.weight))
+        linear = nn.functional.linear  # modules' calls cost a single request more
+        weight_HF = torch.cat([self.hidden.weight, self.kind.weight.T], 1)
+        z_RH = torch.relu(linear(told_RF, weight_HF, self.hidden.bias))
         z_RH = z_RH + torch.relu(linear(z_RH, self.second.weight, self.second.bias))
-        again_R1 = embedding(item_R, self.again.weight)
-        value: Tensor = linear(z_RH, self.out.weight, self.out.bias)[:, 0] + again_R1[:, 0] + features_RF @ self.direct
+        again_R = self.again.weight[:, 0].index_select(0, item_R)  # a tenth of the time of an embedding's gradient
+        direct_R = told_RF[:, : len(self.direct)] @ self.direct
+        value: Tensor = linear(z_RH, self.out.weight, self.out.bias)[:, 0] + again_R + direct_R
         return LOUD * value

@@ -44,6 +44,8 @@ def own_items(requests: Requests, a: Arrays) -> tuple[np.ndarray, np.ndarray, np
             told = requests.instant[asked]
             at_Q = np.where(told == NO_TIME, at_Q, told)
         features.append(own.times(query, row, row_Q, at_Q, a["usual"]))
+    lacks = sum(part.shape[1] for part in features) - a["weight"].shape[1]
+    features[0] = features[0][:, : features[0].shape[1] - lacks]  # bundles of before do not know the last of the counts
     told_RF = np.concatenate(features, 1)
     hidden_RH = told_RF @ a["weight"].T + a["bias"] + a["kind"][own.kind[row]]
     hidden_RH = np.maximum(hidden_RH, 0)

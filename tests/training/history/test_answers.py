@@ -22,6 +22,7 @@ from recommenders.checks import (
     check_training_rows_only,
     shoppers,
 )
+from shopkeeper.data.own import COUNTS
 from shopkeeper.data.requests import Requests
 from shopkeeper.errors import UserError
 from shopkeeper.nn.own import OwnTerm
@@ -176,3 +177,22 @@ def test_own_items_of_a_bundle_of_before_are_scored_by_one_hidden_layer() -> Non
     alone = own_items(requests, model._own_arrays() or {})[2]
     np.testing.assert_array_equal(before, alone)
     assert np.abs(both - before).max() > 0.1
+
+
+def test_a_bundle_of_before_is_not_told_the_place_of_a_cart() -> None:
+    model = SASRec(width=8, blocks=1, max_length=6, history="kernel")
+    network = model.network = model._made(model._shape(5, 0, **model.settings))
+    term, place = network.own, COUNTS.index("cart_place")
+    assert term is not None
+    with torch.no_grad():
+        for values in term.parameters():
+            values += torch.randn_like(values) * 0.3
+    model.known_V, model.target_codes = np.ones(6, bool), [EVENT_CODE["purchase"]]
+    types = [[EVENT_CODE[name] for name in ("purchase", "add_to_cart", "add_to_cart")]]
+    requests = Requests.from_histories([[1, 2, 3]], types, [[n * DAY for n in range(3)]], [9 * DAY])
+    told = model._own_arrays()
+    assert told is not None
+    short = {name: np.delete(told[name], place, -1) for name in ("weight", "direct")}
+    before, today = own_items(requests, told | short)[2], own_items(requests, told)[2]
+    np.testing.assert_allclose(before[[0, 2]], today[[0, 2]], rtol=1e-5)  # no cart is newer than 3's
+    assert abs(today[1] - before[1]) > 1e-3

@@ -11,6 +11,7 @@ import pytest
 import torch
 
 from recommenders.checks import FIT
+from shopkeeper.data.own import COUNTS
 from shopkeeper.data.prepared import Prepared
 from shopkeeper.data.requests import Requests
 from shopkeeper.data.split import Split
@@ -18,7 +19,7 @@ from shopkeeper.errors import UserError
 from shopkeeper.evaluation.rows.items import evaluate_requests
 from shopkeeper.evaluation.table import values_of
 from shopkeeper.models.fit import Fit
-from shopkeeper.nn.own import OwnTerm
+from shopkeeper.nn.own import HALF_LIVES, OwnTerm
 from shopkeeper.recommenders.networks.sasrec import SASRec
 from shopkeeper.schema import EVENT_CODE
 from shopkeeper.training.batching.own import RequestPairs, own_shape
@@ -89,13 +90,9 @@ def test_it_is_asked_in_training_as_it_is_asked_later(tmp_path: Path):
     assert own is not None
     assert batch.asked.pairs is not None
     later = RequestPairs.of(requests, model.known_V, None, [EVENT_CODE["purchase"]], own)
+    demand = len(COUNTS) + np.arange(len(HALF_LIVES))  # of all that is told that alone is of the training end
     key = lambda p: sorted(
-        (
-            int(i),
-            int(k),
-            *np.delete(f, [11, 12, 13]).round(4).tolist(),
-        )  # all but demand, which is that of the training end
-        for i, k, f in zip(p.item_R, p.kind_R, p.features_RF.numpy(), strict=True)
+        (int(i), *np.delete(f, demand).round(4).tolist()) for i, f in zip(p.item_R, p.told_RF.numpy(), strict=True)
     )
     assert len(ends) >= len(batch.asked.slot_Q) > 50  # fewer where the network's window ends before them
     known = set(key(later.pairs))
@@ -116,19 +113,19 @@ def test_an_item_is_no_class_before_it_was_seen_and_demand_knows_nothing_of_its_
     objective = OwnHistory(split, ("purchase",))
     objective.open(model._network(), model.recipe, None)
     day_T = objective.start_T // DAY
-    of_item_1, of_item_2 = objective.demand_TSC[:, 0].T
+    of_item_1, of_item_2 = objective.demand_TCS[:, :, 0].T
     assert of_item_2[day_T < 9].max() == -30  # item 2 is first seen on day 10
     assert of_item_2[day_T >= 10].min() > -10
     assert of_item_2[-1] > of_item_2[day_T >= 10][0]
     assert of_item_1.min() > -10
-    early = objective.demand_TSC[day_T < 9]
+    early = objective.demand_TCS[day_T < 9]
     changed, other = tiny_prepared(
         tmp_path / "later", [[1, 1, 2, 2, 2, 2, 1, 1]] * 3, [[t * DAY for t in row] for row in times]
     )
     again = OwnHistory(other, ("purchase",))
     again.open(model._network(), model.recipe, None)
     assert changed.n_items == 2
-    np.testing.assert_array_equal(again.demand_TSC[day_T < 9], early)
+    np.testing.assert_array_equal(again.demand_TCS[day_T < 9], early)
 
 
 def test_stopped_and_resumed_it_ends_with_the_same_weights(

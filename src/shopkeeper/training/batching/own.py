@@ -19,11 +19,12 @@ from shopkeeper.data.requests import Requests
 from shopkeeper.data.split import Split
 from shopkeeper.errors import UserError
 from shopkeeper.nn.own import HALF_LIVES, OwnShape, OwnTerm
-from shopkeeper.schema import MICROSECONDS_PER_DAY, NO_TIME
+from shopkeeper.schema import EVENT_TYPES, MICROSECONDS_PER_DAY, NO_TIME
 from shopkeeper.training.batching.blocks import training_blocks
 
 TABLES, CELLS = 400, 20_000_000  # of demand, one a day: at most so many, and so many values in all
 NOT_YET = -30.0  # of items that came later
+KINDS = np.eye(len(EVENT_TYPES) + 1, dtype=np.float32)
 PRIOR = 3.0  # gaps of the shop that weigh as much as those of the item
 
 
@@ -39,8 +40,7 @@ class Pairs:
 
     query_R: Tensor  # int64
     item_R: Tensor  # int64
-    kind_R: Tensor  # int64, type of the newest event on the item
-    features_RF: Tensor  # float32
+    told_RF: Tensor  # float32: features, and a column for each type that the newest event on the item may be of
 
     @classmethod
     def of(
@@ -67,9 +67,8 @@ class Pairs:
             assert at_Q is not None
             columns.append(own.times(query, row, row_Q, at_Q, term.usual_V.numpy(force=True)))
         query = query if number_Q is None else number_Q[query]
-        q_R, i_R, k_R = (torch.from_numpy(c.astype(np.int64, copy=False)) for c in (query, item, own.kind[row]))
-        told = columns[-1] if len(columns) == 1 else np.concatenate(columns, 1)
-        return cls(q_R, i_R, k_R, torch.from_numpy(told))
+        q_R, i_R = (torch.from_numpy(c.astype(np.int64, copy=False)) for c in (query, item))
+        return cls(q_R, i_R, torch.from_numpy(np.concatenate([*columns, KINDS[own.kind[row]]], 1)))
 
     def only(self, keep_R: np.ndarray) -> Pairs:
         """Those of a mask, bool (R,)."""
@@ -84,7 +83,7 @@ class Pairs:
 
     def logits(self, term: OwnTerm, h_QD: Tensor, item_VD: Tensor) -> Tensor:
         """The logit of each, but for demand and what `near` takes of the products: float32 (R,)."""
-        out: Tensor = term(self.features_RF, self.kind_R, self.item_R, self.query_R, h_QD, item_VD)
+        out: Tensor = term(self.told_RF, self.item_R, self.query_R, h_QD, item_VD)
         return out
 
 
@@ -180,7 +179,7 @@ def training_own(split: Split, types: list[int] | None, targets: list[int], hist
 def demand(
     own: OwnRows, targets: list[int], catalogue: np.ndarray, n_columns: int
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Log demand day by day, and at the end: since when each holds (int64 µs, T), float32 (T, S, C), float32 (S, V).
+    """Log demand day by day, and at the end: since when each holds (int64 µs, T), float32 (T, C, S), float32 (S, V).
 
     log((decayed count + 1/2) / (their mean + 1/2)), the count halved in each of `HALF_LIVES`. Nothing from a table's
     instant on is in it, but for which items are seen first after the table's time: `NOT_YET`.
@@ -189,7 +188,7 @@ def demand(
     item = own.item[taken]
     if own.time is None:
         now_SV = _log(np.tile(np.bincount(item, minlength=n_columns).astype(float), (len(HALF_LIVES), 1)))
-        return np.full(1, np.iinfo(np.int64).min), now_SV[None][:, :, catalogue], now_SV
+        return np.full(1, np.iinfo(np.int64).min), now_SV.T[None, catalogue], now_SV
     time = own.time[taken]
     order = np.argsort(time, kind="stable")
     time, item = time[order], item[order]
@@ -201,16 +200,16 @@ def demand(
     np.minimum.at(first_V, own.item, own.time)
     half_S = np.array(HALF_LIVES)[:, None]
     count_SV, low, now_SV = np.zeros((len(half_S), n_columns)), 0, np.zeros((len(half_S), n_columns), np.float32)
-    table_TSC = np.empty((len(start_T) - 1, len(half_S), len(catalogue)), np.float32)
+    table_TCS = np.empty((len(start_T) - 1, len(catalogue), len(half_S)), np.float32)
     for t, start in enumerate(start_T):
         if t:
             count_SV *= 2 ** (-step / MICROSECONDS_PER_DAY / half_S)
         high = int(np.searchsorted(time, start))
         count_SV += _decayed(time[low:high], item[low:high], int(start), n_columns)
         now_SV, low = _log(count_SV), high
-        if t < len(table_TSC):
-            table_TSC[t] = np.where(first_V >= start_T[t + 1], NOT_YET, now_SV)[:, catalogue]
-    return start_T[:-1], table_TSC, now_SV
+        if t < len(table_TCS):
+            table_TCS[t] = np.where(first_V >= start_T[t + 1], NOT_YET, now_SV)[:, catalogue].T
+    return start_T[:-1], table_TCS, now_SV
 
 
 def demand_of(at: np.ndarray, item: np.ndarray, night: int, n_columns: int) -> np.ndarray:

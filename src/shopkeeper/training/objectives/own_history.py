@@ -106,16 +106,16 @@ class OwnHistory(NextItem):
         self.usual = float((self.count_M[queries] ** self.power).mean()) if queries.any() else 1.0
         self.each = float(in_window.sum()) / max(float(queries.sum()), 1.0)  # positions of a query
         self.term, self.start_T = network.own, np.full(1, np.iinfo(np.int64).min)
-        table_TSC = np.zeros((1, 1, len(split.catalogue)), np.float32)
+        table_TCS = np.zeros((1, len(split.catalogue), 1), np.float32)
         if network.own is not None:
             network.own.pace = self.pace
-            self.start_T, table_TSC, now_SV = demand(self.own, codes, split.catalogue, len(self.class_V))
+            self.start_T, table_TCS, now_SV = demand(self.own, codes, split.catalogue, len(self.class_V))
             if self.warm:  # of new items nothing is known, which is not to say that nobody wants them
                 now_SV[:, self.class_V < 0] = 0
             network.own.demand_SV.copy_(torch.from_numpy(now_SV))
             network.own.usual_V.copy_(torch.from_numpy(usual_gaps(self.own, len(self.class_V))))
-        self.demand_TSC, self.table_TC = table_TSC, torch.from_numpy(np.ascontiguousarray(table_TSC[:, 0]))
-        self.bytes += self.own.bytes + table_TSC.nbytes + self.table_TC.nbytes
+        self.demand_TCS, self.table_TC = table_TCS, torch.from_numpy(np.ascontiguousarray(table_TCS[:, :, 0]))
+        self.bytes += self.own.bytes + table_TCS.nbytes + self.table_TC.nbytes
 
     def ready(self, network: SequenceNetwork, plan: Plan, device: torch.device, limit: int) -> None:
         """Also the own history of validation requests."""
@@ -144,7 +144,7 @@ class OwnHistory(NextItem):
             table_Q = np.maximum(np.searchsorted(self.start_T, when_Q, "right") - 1, 0)
         pairs, class_R = None, np.zeros(0, np.int64)
         if self.term is not None:
-            demand_RS = lambda query, item: self.demand_TSC[table_Q[query], :, self.class_V[item]]  # noqa: E731
+            demand_RS = lambda query, item: self.demand_TCS[table_Q[query], self.class_V[item]]  # noqa: E731
             pairs = Pairs.of(self.own, row_Q, when_Q, self.term, demand_RS)
             class_R = self.class_V[pairs.item_R.numpy()]
             pairs, class_R = pairs.only(class_R >= 0), class_R[class_R >= 0]  # without what is read and never asked for
