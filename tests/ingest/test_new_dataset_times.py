@@ -108,3 +108,15 @@ def test_short_years_and_dates_with_hyphens_are_times(date: str, format: str, tm
     assert config["timestamp"]["format"] == format
     prepared = Prepared.open(prepare_dataset(config, tmp_path, tmp_path / "out", progress=False))
     assert np.datetime64(int(prepared.span[0]), "us").astype("datetime64[D]") == np.datetime64("2023-03-01")
+
+
+def test_visitors_of_whom_too_few_buy_again_are_asked_about_in_the_windows_of_lists(tmp_path: Path):
+    """Else no customer model runs: the dataset says nothing about churn, nor about what sessions end in."""
+    at = pl.datetime_range(pl.datetime(2024, 1, 1), pl.datetime(2024, 3, 31), "6h", eager=True)
+    lines = (
+        f"{t},v{n // 2},s{n},{'order' if n % 9 == 0 else 'click'},p{n % 7},{f'o{n},9.90' if n % 9 == 0 else ','}"
+        for n, t in enumerate(at)
+    )
+    config, _ = guess(tmp_path, "ts,visitor,session,event,product,order,price\n" + "\n".join(lines) + "\n")
+    days = config["temporal"]["test_days"]
+    assert config["churn"] == {"horizon_days": days, "active_days": days}

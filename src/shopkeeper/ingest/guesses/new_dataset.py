@@ -204,10 +204,12 @@ def _proposed(files: Given, frame: pl.DataFrame, options: dict[str, Any], doubts
         *told_lines,
         *temporal_lines(windows or {}, pause),
     ]
-    if split == "sessions" and "purchase" in targets and (windows or {}).get("test_days"):  # nobody else comes back
+    asked = (windows or {}).get("test_days") if "purchase" in targets and "session_id" in columns else None
+    if asked and (split == "sessions" or pauses is None):  # too few come back to tell how long they stay away
         lines += [
             f"{BLOCK}: # whether sessions end in a purchase is asked of those of so many days",
-            f"  horizon_days: {(windows or {})['test_days']}",
+            f"  horizon_days: {asked}",
+            *([] if split == "sessions" else [f"  active_days: {asked}"]),
         ]
     lines += window_lines(pauses, days)
     if doubt := would_be_rejected(told, files.paths[0], LOOKED_AT):
