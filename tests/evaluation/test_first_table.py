@@ -71,7 +71,7 @@ def test_halves_money_and_baskets_stand_beneath_the_ranking_in_80_columns(tmp_pa
     assert " ".join(block[:2]).startswith("Baskets of 1.00 items; 50 % (")
     assert "of what was taken had been taken before." in " ".join(block[:2])
     header = next(line for line in block if line.startswith("model"))
-    assert header.split() == ["model", "ndcg_repeat@2", "ndcg_explore@2", "revenue@2"]
+    assert header.split() == ["model", "ndcg_repeat@2", "↑", "ndcg_explore@2", "↑", "revenue@2", "↑"]
     repeats = next(line for line in block if line.startswith("repeats"))
     assert [cell.split()[0] for cell in repeats.split("  ") if cell.strip()] == ["repeats", "0.500", "0.000", "6.25"]
     assert all(len(line) <= 80 for line in block), block
