@@ -83,10 +83,11 @@ def measured(dataset: str, model: str, trials: int, hours: float, seeds: Sequenc
                   "recipe": recipe(dataset, model)}  # fmt: skip
     train, tune = words_of(dataset, model)
     seeds = seeds if model in NETWORKS or model in OWN else seeds[:1]
+    own = f"{model}-{cell['recipe'][:8]}"  # trainings of other settings are none of this cell
     try:
         best: dict[str, Any] | None = None
         if trials and composed("tune", [*train, *tune])["tuning"]["space"]:
-            name = f"zoo-{dataset}-{model}"
+            name = f"zoo-{dataset}-{own}"
             _run("tune.py", *train, *tune, *more, f"paths.studies={outputs / 'studies'}", f"tuning.name={name}",
                  f"tuning.trials={trials}", f"tuning.hours={hours}", "tuning.shipped_first=true")  # fmt: skip
             found = json.loads((outputs / "studies" / name / "trials.json").read_text(encoding="utf-8"))
@@ -94,9 +95,9 @@ def measured(dataset: str, model: str, trials: int, hours: float, seeds: Sequenc
             chosen = max(complete, key=lambda t: t["value"])
             best = None if chosen["number"] == 0 else chosen["params"]
             cell |= {"finished": len(complete), "tried": len(found), "settings": chosen["params"]}
-        cell["shipped"] = _trained(outputs / dataset / model / "shipped", [*train, *more], seeds)
+        cell["shipped"] = _trained(outputs / dataset / own / "shipped", [*train, *more], seeds)
         words = [f"model.{k}={yaml.safe_dump(v).split()[0]}" for k, v in (best or {}).items()]
-        if best and (tuned := _trained(outputs / dataset / model / "tuned", [*train, *more, *words], seeds)):
+        if best and (tuned := _trained(outputs / dataset / own / "tuned", [*train, *more, *words], seeds)):
             cell["tuned"] = tuned
     except subprocess.CalledProcessError as e:
         cell["why"] = (e.stderr.strip().splitlines() or ["no message"])[-1].split(": ", 1)[-1][:200]
