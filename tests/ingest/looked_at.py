@@ -1,4 +1,4 @@
-"""A file that is written and looked at by `new-dataset`, and the rows of one."""
+"""Files that are written to be looked at by `new-dataset`, and the rows of some."""
 
 from __future__ import annotations
 
@@ -21,3 +21,15 @@ def rows(price: str, date: str = "2023-01-{day:02d} 10:00") -> str:
     return head + "".join(
         f"c{n % 9};s{n % 5};{date.format(day=1 + n % 28)};{price.format(n=n % 9)}\n" for n in range(60)
     )
+
+
+def written(folder: Path, name: str, text: str) -> Path:
+    path = folder / name
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(text, encoding="utf-8")
+    return path
+
+
+def log(items: int, header: str = "customer,sku,time", n: int = 400) -> str:
+    rows = "".join(f"c{k % 20},i{k // 20 % items},2024-01-01 10:{k // 60 % 60:02d}:{k % 60:02d}Z\n" for k in range(n))
+    return header + "\n" + rows

@@ -1,4 +1,4 @@
-"""`new-dataset` of known exports, folders, patterns and nested files; what it sees of people's habits."""
+"""`new-dataset` of known exports, folders, patterns and nested files."""
 
 from __future__ import annotations
 
@@ -13,22 +13,15 @@ import pytest
 import yaml
 from hydra import compose, initialize_config_dir
 
+from ingest.looked_at import log, written
 from shipped import CONF
 from shopkeeper.arrange.prepare import prepare_dataset
 from shopkeeper.cli.main import main
 from shopkeeper.data.prepared import Prepared
 from shopkeeper.errors import UserError
-from shopkeeper.ingest.dataset import parse
 from shopkeeper.ingest.exports import known, looks_like, recognised
 from shopkeeper.ingest.guesses.files import patterns
 from shopkeeper.ingest.guesses.new_dataset import guess_dataset
-
-
-def written(folder: Path, name: str, text: str) -> Path:
-    path = folder / name
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(text, encoding="utf-8")
-    return path
 
 
 def composed(text: str, folder: Path) -> dict[str, Any]:
@@ -248,80 +241,6 @@ def test_unknown_nested_files_are_unfolded(tmp_path: Path):
         guess_dataset(written(tmp_path, "cells.csv", "who,what\n1,\"['a','b']\"\n2,\"['c']\"\n"))
 
 
-def test_a_list_of_customer_and_date_is_purchases(tmp_path: Path):
-    told = yaml.safe_load(guess_dataset(written(tmp_path, "c.csv", "customer,date\n" + "".join(
-        f"c{n % 9},2024-01-{1 + n % 28:02d}\n" for n in range(90)))))  # fmt: skip
-    assert (told["event_type"], told["constants"], told["filter_seen"]) == ("purchase", {"item_id": "all"}, False)
-
-
-def test_a_table_of_orders_without_items_says_what_its_amounts_are(tmp_path: Path):
-    rows = "".join(
-        f"c{n % 9},2024-01-{1 + n % 28:02d},{1 + n % 4},{(1 + n % 4) * (9 + n % 3):.2f}\n" for n in range(90)
-    )
-    told = yaml.safe_load(guess_dataset(written(tmp_path, "c.csv", "customer,date,number_of_cds,amount\n" + rows)))
-    assert (told["constants"], told["price_is"], told["event_type"]) == ({"item_id": "all"}, "total", "purchase")
-
-
-def test_ratings_are_ratings_and_a_time_of_a_visit_is_no_session(tmp_path: Path):
-    rows = "".join(f"c{n % 9},i{n},{n % 5},2024-01-{1 + n % 28:02d}\n" for n in range(90))
-    told = yaml.safe_load(guess_dataset(written(tmp_path, "r.csv", "user,movie,rating,visit_date\n" + rows)))
-    assert (told["event_type"], told["target_events"], told["filter_seen"]) == ("rating", ["rating"], True)
-    assert told["columns"] == {"user_id": "user", "item_id": "movie", "timestamp": "visit_date"}
-
-
-def log(items: int, header: str = "customer,sku,time", n: int = 400) -> str:
-    rows = "".join(f"c{k % 20},i{k // 20 % items},2024-01-01 10:{k // 60 % 60:02d}:{k % 60:02d}Z\n" for k in range(n))
-    return header + "\n" + rows
-
-
-def test_whether_people_take_things_twice_is_seen(tmp_path: Path):
-    once = guess_dataset(written(tmp_path, "once.csv", log(items=20)))
-    assert "filter_seen: true # in 380 further events of a customer no item came back" in once
-    again = guess_dataset(written(tmp_path, "again.csv", log(items=10)))
-    assert "filter_seen: false # 52.6% of a customer's further events are of an item from before" in again
-    few = guess_dataset(written(tmp_path, "few.csv", log(items=20, n=60)))
-    assert yaml.safe_load(few)["filter_seen"] is False
-    assert "filter_seen: false # true where people do not" in few
-
-
-def test_what_was_looked_at_before_it_was_bought_was_seen(tmp_path: Path):
-    header, *rows = log(items=20).splitlines()
-    looks = [f"{row},{kind}" for row in rows for kind in ("click", "buy")]
-    said = guess_dataset(written(tmp_path, "both.csv", "\n".join([f"{header},action", *looks]) + "\n"))
-    assert "filter_seen: false # 100.0% of a customer's further events are of an item from before" in said
-    others = [f"{row},buy" if n % 2 else f"{row.replace(',i', ',j')},click" for n, row in enumerate(rows)]
-    said = guess_dataset(written(tmp_path, "apart.csv", "\n".join([f"{header},action", *others]) + "\n"))
-    assert "filter_seen: true # in 190 further events of a customer no item came back" in said
-
-
-def test_orders_that_are_counted_by_customer_put_a_log_without_times_in_order(tmp_path: Path):
-    rows = [f"c{c},{n},i{(c + n + line) % 9}" for n in range(1, 6) for c in range(30) for line in range(2)]
-    told = guess_dataset(written(tmp_path, "orders.csv", "customer,order_number,product\n" + "\n".join(rows) + "\n"))
-    assert "order_by: [order_number] # DOUBT: no column looks like a time; it numbers each customer's orders" in told
-    one_shops = [f"c{n % 30},{1000 + n},i{n % 9}" for n in range(300)]
-    told = guess_dataset(written(tmp_path, "shop.csv", "customer,order_number,product\n" + "\n".join(one_shops) + "\n"))
-    assert "order_by" not in told
-
-
-def test_a_log_of_sessions_is_split_by_sessions(tmp_path: Path):
-    told = yaml.safe_load(text := guess_dataset(written(tmp_path, "s.csv", log(20, "session_id,sku,time"))))
-    assert told["columns"]["user_id"] == told["columns"]["session_id"] == "session_id"
-    assert told["defaults"][-1] == {"override /split@_global_.split": "sessions"}
-    assert "DOUBT: no column is called like a user_id; each session is taken for a customer" in text
-    assert parse(told).columns["user_id"] == "session_id"
-    p = Prepared.open(prepare_dataset(told, tmp_path, tmp_path / "out", progress=False))
-    assert p.n_users == 20
-    assert "churn" not in told  # nothing is bought
-    kinds = "\n".join(
-        f"s{n // 3},g{n % 7},2025-01-{1 + n // 10:02d}T10:00:00Z,{['look', 'buy'][n % 3 == 2]}" for n in range(280)
-    )
-    asked = yaml.safe_load(guess_dataset(written(tmp_path, "k.csv", f"session_id,sku,time,action\n{kinds}\n")))
-    assert asked["churn"]["horizon_days"] == asked["temporal"]["test_days"] == 4
-    bought = log(20, "session_id,sku,time,customer,order,price").replace("Z\n", "Z,k,o,2\n")
-    told = yaml.safe_load(guess_dataset(written(tmp_path, "b.csv", bought)))
-    assert told["defaults"][-1] == {"override /split@_global_.split": "temporal"}
-
-
 def test_the_command_names_the_dataset_as_told(tmp_path: Path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     written(tmp_path, "orders 2024.csv", log(20))
@@ -367,10 +286,12 @@ def test_a_known_export_with_decimal_commas_says_so_to_its_reader(tmp_path: Path
 
 
 @pytest.mark.parametrize(
-    ("days", "doubted"), [(("05/06/2022", "07/08/2022"), True), (("05/06/2022", "17/08/2022"), False)]
-)
+    ("days", "doubted", "form"),
+    [(("05/06/2022", "07/08/2022"), True, None), (("05/06/2022", "17/08/2022"), False, None),
+     (("12/01/2022", "12/09/2022"), True, "%m/%d/%Y")],  # nine days of a December, or the twelfth of nine months
+)  # fmt: skip
 def test_days_and_months_of_a_shops_export_are_doubted_where_both_orders_fit(
-    tmp_path: Path, days: tuple[str, str], doubted: bool
+    tmp_path: Path, days: tuple[str, str], doubted: bool, form: str | None
 ):
     head = ("Order ID,Customer ID,Customer Name,Customer Email,Order Date,Order Status,Subtotal (inc tax),"
             "Subtotal (ex tax),Order Total (inc tax),Order Total (ex tax),Total Quantity,Order Currency Code,"
@@ -378,7 +299,9 @@ def test_days_and_months_of_a_shops_export_are_doubted_where_both_orders_fit(
     line = '"Product ID: 71, Product Qty: 2, Product SKU: R, Product Name: Red, Product Total Price: 5.00"'
     rows = [f"{n},7,A,a@x.example,{day},Completed,5,5,5,5,1,EUR,{line}\n" for n, day in enumerate(days)]
     text = guess_dataset(written(tmp_path, "orders.csv", head + "".join(rows)))
-    assert ("the dates fit %d/%m/%Y and %m/%d/%Y alike" in text) is doubted
+    assert ("alike; is the day or the month first?" in text) is doubted
+    assert ("the dates fit %d/%m/%Y and %m/%d/%Y alike" in text) is (doubted and form is None)
+    assert yaml.safe_load(text)["timestamp"].get("format") == form
 
 
 def test_files_that_a_source_reads_and_that_are_not_there_are_named(tmp_path: Path):

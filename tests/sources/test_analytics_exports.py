@@ -53,7 +53,7 @@ BOUGHT = [("123.456", "A1", "view", "2025-11-05T14:03:11.123451Z", 0.0, 9.5),
 def check_ga4(p: Prepared) -> None:
     assert events(p) == BOUGHT
     assert p.manifest["changes"]["left_out"] == {"other kinds of events": 1, SENT_BEFORE: 2}
-    assert p.manifest["rejected"] == {"items.item_id: no item_id": 2, "customer: no user_id": 1}
+    assert p.manifest["rejected"] == {"item: no item_id": 2, "customer: no user_id": 1}
     table = p.table("events.parquet")
     assert table["session_id"].to_pylist() == ["123.456|1762351000"] * 4
     assert table["order_id"].to_pylist() == [None, "T1", "T1", None]
@@ -93,6 +93,18 @@ def test_a_purchase_of_ga4_that_is_sent_again_counts_once_with_all_of_its_equal_
     p = prepared(tmp_path, "ga4_bigquery", {"events.jsonl": lines(sent)})
     assert p.events.price.tolist() == [9.5, 9.5]
     assert len(set(p.events.timestamp.tolist())) == 1
+
+
+def test_an_item_of_ga4_that_has_a_name_alone_is_its_name(tmp_path: Path):
+    named = [{"item_id": "(not set)", "item_name": "Jug", "price": 3}, {"item_name": "Jar", "price": 4}, CUP]
+    p = prepared(tmp_path / "nested", "ga4_bigquery", {"e.jsonl": lines([ga4("purchase", T, named, order="T1")])})
+    bought = [("A1", 19.0), ("Jar", 4.0), ("Jug", 3.0)]
+    assert [(row[1], row[5]) for row in events(p)] == bought
+    text = "event_timestamp,event_name,user_pseudo_id,transaction_id,item_id,item_name,price,quantity\n"
+    text += "".join(f"{T},purchase,123.456,T1,{i.get('item_id', '')},{i['item_name']},{i['price']},"
+                    f"{i.get('quantity', '')}\n" for i in named)  # fmt: skip
+    p = prepared(tmp_path / "flat", "ga4_flat", {"events.csv": text})
+    assert [(row[1], row[5]) for row in events(p)] == bought
 
 
 def test_a_browser_of_ga4_is_a_person_once_somebody_has_signed_in(tmp_path: Path):
@@ -233,7 +245,7 @@ def test_parameters_of_every_kind_of_value_and_fields_that_only_some_events_have
     table = p.table("events.parquet").sort_by("timestamp").to_pylist()
     assert [row["session_id"] for row in table] == ["9.8|17", "9.8|17", "9.8|17", '9.8|say \\"1: 2\\"', None]
     assert [row["user_id"] for row in table] == ["9.8", "9.8", "9.8", "ann", "9.8"]
-    assert p.manifest["rejected"] == {"items.item_id: no item_id": 1}
+    assert p.manifest["rejected"] == {"item: no item_id": 1}
 
     renamed = [{("browser" if k == "user_pseudo_id" else k): v for k, v in row.items()} for row in rows]
     with pytest.raises(UserError, match=r"looks like Google Analytics 4's BigQuery export, without 'user_pseudo_id': "):

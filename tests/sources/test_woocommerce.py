@@ -38,6 +38,7 @@ def test_a_cell_of_lines_is_split_where_a_line_begins_and_nowhere_else(tmp_path:
         "1002", "2025-11-06 09:00:00", "processing", "ann@example.com", line(125, "Pot", 7, 3, "30.00", "30.00")
     )
     deleted = line(126, "Old", 0, 1, "4.00", "4.00").replace("|sku:|", "|sku:OLD|")
+    deleted += ";" + line(127, "Older", 0, 1, "2.00", "2.00")
     text += packed("1003", "2025-11-07 09:00:00", "completed", "ann@example.com", deleted)
     p = prepared(tmp_path, "woocommerce_orders", {"orders.csv": text}, timestamp={"time_zone": "Europe/Berlin"})
     assert events(p) == [
@@ -45,9 +46,16 @@ def test_a_cell_of_lines_is_split_where_a_line_begins_and_nowhere_else(tmp_path:
         ("ann@example.com", "46", "purchase", "2025-11-05T13:03:11Z", 1.0, 10.0),
         ("ann@example.com", "7", "purchase", "2025-11-06T08:00:00Z", 3.0, 30.0),
         ("ann@example.com", "OLD", "purchase", "2025-11-07T08:00:00Z", 1.0, 4.0),
+        ("ann@example.com", "Older", "purchase", "2025-11-07T08:00:00Z", 1.0, 2.0),
     ]
     names = dict(zip(p.items["item_id"].to_pylist(), p.items["name"].to_pylist(), strict=True))
-    assert names == {"45": "Red Cup; large | matt, total:1.00", "46": "Blue\nCup", "7": "Pot", "OLD": "Old"}
+    assert names == {
+        "45": "Red Cup; large | matt, total:1.00",
+        "46": "Blue\nCup",
+        "7": "Pot",
+        "OLD": "Old",
+        "Older": "Older",
+    }
     assert p.manifest["n_rejected"] == 0
 
 
@@ -194,10 +202,13 @@ ITEMS = (
 
 
 @pytest.mark.parametrize("date", ["date", "order_date"])
-def test_a_row_per_item_says_what_is_the_orders_on_each_and_a_deleted_product_is_its_sku(tmp_path: Path, date: str):
+def test_a_row_per_item_says_what_is_the_orders_on_each_and_a_deleted_product_is_its_sku_or_name(
+    tmp_path: Path, date: str
+):
     first = "7,7,2025-11-05 14:03:11,completed,48.00,EUR,Ann@x.com"
     text = ITEMS.format(date) + (
         f'{first},1,45,"Cup, red\nlarge",RC,2,20.00,18.00,9.00\n{first},2,0,Old,OLD,1,30.00,30.00,0\n'
+        f"{first},5,0,Older,,1,2.00,2.00,0\n"
         "8,8,2025-11-06 14:03:11,pending,5.00,EUR,bob@x.com,3,46,Pot,,1,5.00,5.00,0\n"
         "9,9,2025-11-06 14:03:11,wc-on-hold,5.00,USD,bob@x.com,4,46,Pot,,1,5.00,5.00,0\n"
     )
@@ -205,12 +216,13 @@ def test_a_row_per_item_says_what_is_the_orders_on_each_and_a_deleted_product_is
     path.write_text(text)
     said = guess_dataset(path)
     assert "/source@_here_: woocommerce_items\n" in said
-    assert "prices are in 2 currencies (EUR 66.7%, USD 33.3%)" in said
+    assert "prices are in 2 currencies (EUR 75.0%, USD 25.0%)" in said
     p = prepared(tmp_path, "woocommerce_items", {"orders.csv": text})
     assert events(p) == [
         ("ann@x.com", "45", "purchase", "2025-11-05T14:03:11Z", 2.0, 18.0),
         ("ann@x.com", "OLD", "purchase", "2025-11-05T14:03:11Z", 1.0, 30.0),
+        ("ann@x.com", "Older", "purchase", "2025-11-05T14:03:11Z", 1.0, 2.0),
         ("bob@x.com", "46", "purchase", "2025-11-06T14:03:11Z", 1.0, 5.0),
     ]
-    assert p.table("events.parquet")["currency"].to_pylist() == ["EUR", "EUR", "USD"]
+    assert p.table("events.parquet")["currency"].to_pylist() == ["EUR", "EUR", "EUR", "USD"]
     assert p.manifest["rejected"] == {"status: never became an order": 1}

@@ -33,7 +33,7 @@ from shopkeeper.ingest.guesses.look import head
 from shopkeeper.ingest.guesses.numbers import COMMAS, has_decimal_comma
 from shopkeeper.ingest.guesses.scalars import DOUBT, quoted
 from shopkeeper.ingest.guesses.times import ZONE as NO_ZONE
-from shopkeeper.ingest.guesses.times import fits, time_options
+from shopkeeper.ingest.guesses.times import fits, likeliest, time_options
 from shopkeeper.ingest.log import join_ids, reasons
 from shopkeeper.ingest.reading import blocks_of
 from shopkeeper.schema import EVENT_CODE
@@ -177,7 +177,7 @@ def _times(told: dict[str, Any], path: Path, limit: int) -> tuple[dict[str, Any]
     if column is None or own.year or not len(column):
         return {}, []
     if fits(column, own):
-        return {}, _either_way(column, own) if told.get("licence") == YOURS else []
+        return _either_way(column, own) if told.get("licence") == YOURS else ({}, [])
     name = told["columns"]["timestamp"]
     found, notes = time_options(column)
     if found is None:
@@ -192,13 +192,15 @@ def _times(told: dict[str, Any], path: Path, limit: int) -> tuple[dict[str, Any]
     ]
 
 
-def _either_way(column: pl.Series, own: Timestamp) -> list[str]:
-    """A doubt where times fit the source's format with the day and the month the other way round, too."""
+def _either_way(column: pl.Series, own: Timestamp) -> tuple[dict[str, Any], list[str]]:
+    """As `_times`, of times that fit the source's format: the day and the month may be the other way round, too."""
     form = own.format or ""
     other = re.sub("%[dm]", lambda part: {"%d": "%m", "%m": "%d"}[part[0]], form)
-    if not {"%d", "%m"} <= set(re.findall("%[dm]", form)) or not fits(column, replace(own, format=other)):
-        return []
-    return [f"the dates fit {form} and {other} alike; is the day or the month first?"]
+    turned = replace(own, format=other)
+    if not {"%d", "%m"} <= set(re.findall("%[dm]", form)) or not fits(column, turned):
+        return {}, []
+    (first, _), doubt = likeliest(column, [own, turned])
+    return {} if first == form else {"format": first}, [doubt]
 
 
 def _has_commas(source: Mapping[str, Any], path: Path, options: Mapping[str, Any], limit: int) -> bool:

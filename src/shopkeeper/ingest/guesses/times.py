@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 
 import numpy as np
 import polars as pl
@@ -66,11 +67,10 @@ def time_options(column: pl.Series) -> tuple[dict[str, str] | None, list[str]]:
         return ({}, []) if named else ({"time_zone": "UTC"}, [ZONE, *dates_only])
     if not (fitting := [f for f in FORMATS if fits(text, Timestamp(format=f))]):
         return None, []
-    if len(fitting) > 1:
-        fitting.sort(key=lambda form: _unlikely(text, Timestamp(format=form)))
     notes = [ZONE, *dates_only]
     if len(fitting) > 1:
-        notes.append(f"the dates fit {' and '.join(fitting)} alike; is the day or the month first?")
+        fitting, doubt = likeliest(text, [Timestamp(format=form) for form in fitting])
+        notes.append(doubt)
     return {"format": fitting[0], "time_zone": "UTC"}, notes
 
 
@@ -112,6 +112,12 @@ def _dated(column: pl.Series) -> bool:
 def fits(text: pl.Series, spec: Timestamp) -> bool:
     """Whether nearly all of some texts are times as a config has them."""
     return len(_read(text, spec)) > 0.95 * len(text)
+
+
+def likeliest(text: pl.Series, specs: Sequence[Timestamp]) -> tuple[list[str], str]:
+    """Formats that all fit some texts, the likeliest first and else as given; and the doubt that is left."""
+    forms = [str(spec.format) for spec in sorted(specs, key=lambda spec: _unlikely(text, spec))]
+    return forms, f"the dates fit {' and '.join(forms)} alike; is the day or the month first?"
 
 
 def _unlikely(text: pl.Series, spec: Timestamp) -> tuple[int, int]:
