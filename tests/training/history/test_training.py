@@ -128,6 +128,25 @@ def test_an_item_is_no_class_before_it_was_seen_and_demand_knows_nothing_of_its_
     np.testing.assert_array_equal(again.demand_TCS[day_T < 9], early)
 
 
+def test_demand_of_a_log_of_hours_is_known_before_its_end(tmp_path: Path):
+    minute = DAY // 1440
+    bought = [[1, 1, 2, 1, 2, 2, 1, 1]] * 3
+    prepared, split = tiny_prepared(tmp_path, bought, [[t * minute for t in (0, 9, 18, 36, 45, 54, 63, 64)]] * 3)
+    model = SASRec(history="kernel", **SMALL, epochs=1)
+    model.fit(prepared, split, NO_VALIDATION)
+    objective = OwnHistory(split, ("purchase",))
+    objective.open(model._network(), model.recipe, None)
+    taken_1 = np.array([3 * sum(t * minute < start for t in (0, 9, 36)) for start in objective.start_T])
+    taken_2 = np.array([3 * sum(t * minute < start for t in (18, 45, 54)) for start in objective.start_T])
+    assert taken_1.max() == 9  # one table a day would have known of nothing
+    assert taken_2.max() >= 6
+    seen = objective.demand_TCS[:, 1, 0] > -30
+    said = objective.demand_TCS[seen, :, 0]
+    mean = (taken_1 + taken_2)[seen] / 2
+    for column, taken in zip(said.T, (taken_1, taken_2), strict=True):
+        np.testing.assert_allclose(column, np.log((taken[seen] + 0.5) / (mean + 0.5)), atol=2e-3)
+
+
 def test_stopped_and_resumed_it_ends_with_the_same_weights(
     tiny_shop: tuple[Prepared, Split], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):

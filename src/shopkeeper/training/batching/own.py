@@ -23,6 +23,7 @@ from shopkeeper.schema import EVENT_TYPES, MICROSECONDS_PER_DAY, NO_TIME
 from shopkeeper.training.batching.blocks import training_blocks
 
 TABLES, CELLS = 400, 20_000_000  # of demand, one a day: at most so many, and so many values in all
+FEWEST = 32  # of them: in a log of hours none would know anything, and the network would first meet demand when asked
 NOT_YET = -30.0  # of items that came later
 KINDS = np.eye(len(EVENT_TYPES) + 1, dtype=np.float32)
 PRIOR = 3.0  # gaps of the shop that weigh as much as those of the item
@@ -181,6 +182,8 @@ def demand(
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Log demand day by day, and at the end: since when each holds (int64 µs, T), float32 (T, C, S), float32 (S, V).
 
+    A log of fewer than `FEWEST` days has that many tables at equal distances.
+
     log((decayed count + 1/2) / (their mean + 1/2)), the count halved in each of `HALF_LIVES`. Nothing from a table's
     instant on is in it, but for which items are seen first after the table's time: `NOT_YET`.
     """
@@ -194,7 +197,7 @@ def demand(
     time, item = time[order], item[order]
     begin, end = (int(time[0]), int(time[-1]) + 1) if len(time) else (0, 1)
     most = max(min(TABLES, CELLS // (len(HALF_LIVES) * len(catalogue))), 1)
-    step = max(MICROSECONDS_PER_DAY, -(-(end - begin) // most))
+    step = max(min(MICROSECONDS_PER_DAY, -(-(end - begin) // FEWEST)), -(-(end - begin) // most))
     start_T = end - np.arange(-(-(end - begin) // step), -1, -1, dtype=np.int64) * step
     first_V = np.full(n_columns, np.iinfo(np.int64).max)
     np.minimum.at(first_V, own.item, own.time)
