@@ -6,6 +6,7 @@ import argparse
 import logging
 import sys
 from collections.abc import Sequence
+from pathlib import Path
 
 from shopkeeper import __version__, startup
 from shopkeeper.cli.commands import bundles, campaigns, data, experiments, house, runs, stages
@@ -28,14 +29,41 @@ def main(argv: Sequence[str] | None = None) -> None:
     if not words:
         parser.print_help()
         sys.exit(2)
+    if words[0] == "help" or (words[0] in ("--help", "-h") and len(words) > 1):
+        main([*words[1:2], "--help"])
+        return
     first = next((w for w in words if not w.startswith("-")), None)
     if first is not None and first not in commands:
         print(f"error: there is no command '{first}'.{nearest(first, [*commands, *VERBS])}", file=sys.stderr)
         sys.exit(1)
-    arguments = parser.parse_args(words)
+    if first is not None:
+        _check_settings(commands[first], words[words.index(first) + 1 :])
+    arguments, left = parser.parse_known_args(words)
+    if left and first is not None:
+        commands[first].error(f"unrecognized arguments: {' '.join(left)}")
     startup.ready_arrow()
     with one_line_errors():
         arguments.run(arguments)
+
+
+def _check_settings(command: argparse.ArgumentParser, words: Sequence[str]) -> None:
+    """Stop at `name=bc`, as verbs are told it: commands want `--name bc`, and what has no dashes by its place.
+
+    Paths may have such names, and are what they are where something lies there.
+    """
+    of = {action.dest: action for action in command._actions}
+    for before, word in zip(["", *words], words, strict=False):
+        key, equals, value = word.partition("=")
+        action = of.get(key.replace("-", "_"))
+        if action is None or not equals or before.startswith("--") or Path(word).exists():
+            continue
+        if action.nargs != 0:
+            wanted = " ".join([*action.option_strings[:1], value])
+        elif value.lower() in ("true", "1", "yes"):
+            wanted = action.option_strings[0]
+        else:
+            wanted = next((o for o in action.option_strings if o.startswith("--no-")), f"no {action.option_strings[0]}")
+        command.error(f"'{word}' is how verbs are told their settings; this command wants {wanted}")
 
 
 def command_parser() -> tuple[argparse.ArgumentParser, dict[str, argparse.ArgumentParser]]:

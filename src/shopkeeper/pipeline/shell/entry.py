@@ -15,6 +15,7 @@ from shopkeeper import configuration, stopping
 from shopkeeper.errors import UserError, nearest, without_secrets
 from shopkeeper.files import write_error
 from shopkeeper.ingest import dataset_shape
+from shopkeeper.pipeline.shell import other_ways
 from shopkeeper.pipeline.shell.faulty_files import file_at_fault
 from shopkeeper.pipeline.shell.yaml_comments import read
 
@@ -104,12 +105,16 @@ def explain_hydra(error: BaseException) -> str | None:
     if isinstance(error, ValueError) and "Config group override must be" in str(error):
         words = [word for word in sys.argv[1:] if word.endswith(("=null", "="))]
         return f"{' '.join(words) or 'a group'}: a group of settings cannot be null; name one of its files"
+    if isinstance(error, ValueError) and str(error).startswith("Only one of --run"):
+        return f"{str(error).replace('shell_completion', 'shell-completion')}; leave the others out"
     if not isinstance(error, HydraException | OmegaConfBaseException):
         return None
     text = str(error)
     if "LexerNoViableAlt" in text or "token recognition" in text:
         word = text.split(": ", 1)[-1].splitlines()[0]
         return f"cannot read {word} on the command line; put it in quotes within quotes, e.g. 'history=[\"é\"]'"
+    if bare := re.match(r"Error parsing override '([^'=]+)'", text):
+        return other_ways.without_name(_verb(), bare.group(1))
     if missing := re.search(r"Could not find '([\w./-]+)/([\w.-]+)'", text):
         group, name = missing.groups()
         own = f" For files of your own `shopkeeper new-dataset <file or folder> --name {name}` writes it."
@@ -140,13 +145,17 @@ def _nearest_key(key: str) -> str:
     if not head:
         files = [p for p in shared.glob("*.yaml") if p.stem != "pipeline"]
         of = {p.stem: _names_in(p) for p in files}
-        verb = next((w for w in (Path(sys.argv[0]).stem, *sys.argv[1:2]) if w in of), "config")
-        own = of["config"] | of[verb]
+        verb = _verb()
+        own = of["config"] | of.get(verb, set())
+        if key == "run" and "runs" in own:
+            return f" Did you mean 'runs'? `{verb}` takes several: runs=[…]."
         if takers := sorted(other for other, keys in of.items() if key in keys - own):
             *others, last = [f"`{other}`" for other in takers]
             verbs = f"{', '.join(others)} and {last}" if others else last
             instead = f"write {IN_ORDER}" if key == "rerank" and "placement" in own else "leave it out"
             return f" Only {verbs} {'knows' if len(takers) == 1 else 'know'} it; {instead} here."
+        if deeper := other_ways.below(key, own):
+            return f" Did you mean {' or '.join(map(repr, deeper))}?"
         return nearest(key, own)
     names: set[str] = set()
     first, *others = head.split(".")
@@ -164,6 +173,12 @@ def _nearest_key(key: str) -> str:
     if owners:  # of several models in one command some know it
         return f" It is one of {first}={','.join(owners)}; leave it out for the others, or run these apart."
     return nearest(tail, names) if names else f" To add what the config does not name, write `+{key}=…`."
+
+
+def _verb() -> str:
+    """The verb that runs, "config" where none is told: `python train.py`, `shopkeeper train`."""
+    verbs = {p.stem for p in configuration.main_folder().glob("*.yaml")} - {"pipeline", "config"}
+    return next((w for w in (Path(sys.argv[0]).stem, *sys.argv[1:2]) if w in verbs), "config")
 
 
 def _names_in(file: Path) -> set[str]:

@@ -15,6 +15,7 @@ from shopkeeper.errors import without_secrets
 from shopkeeper.files import write_json, write_text
 from shopkeeper.folders import KINDS
 from shopkeeper.pipeline.shell.entry import one_line_errors
+from shopkeeper.pipeline.shell.other_ways import check_dashes
 from shopkeeper.pipeline.shell.terminal import columns
 from shopkeeper.pipeline.shell.typed_ids import keep_ids
 from shopkeeper.pipeline.stages.unedited import check_chosen
@@ -50,6 +51,7 @@ def run_verb(verb: str, words: Sequence[str] | None = None) -> None:
     if added is not None and not {"--config-dir", "-cd"} & {w.partition("=")[0] for w in words}:
         words += ["--config-dir", str(added)]
     with one_line_errors():
+        check_dashes(verb, words)
         sys.argv = [f"{verb}.py", *keep_ids(_added(words))]  # Hydra reads them there
     left: list[tuple[list[str], Any]] = []  # by each job of a sweep, with the words that it was called with
     sweep: list[Path] = []  # where Hydra notes what is swept
