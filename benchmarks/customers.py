@@ -95,7 +95,7 @@ class Log:
 
 ROWS = {
     "churn": Log("online_retail", "churn", CHURN, EVERY_WEEK),
-    "spend": Log("online_retail", "spend", TOTALS, EVERY_WEEK),
+    "spend": Log("online_retail", "spend", (*TOTALS, "blend_networks"), EVERY_WEEK),
     "orders": Log("online_retail", "orders", TOTALS, EVERY_WEEK),
     "next_order": Log("online_retail", "next_order", WAITS, EVERY_WEEK),
     **{name: Log(name, "churn", (*CHURN, ORACLE), EVERY_MONTH) for name in DEMO},

@@ -64,7 +64,7 @@ class Bundle {
       if (rules.needs_time && !event.timestamp) throw new Error(`${JSON.stringify(one)} has no timestamp`);
       const time = event.timestamp ? instantOf(event.timestamp, zone) : null;
       const channel = this.channel.get(event.channel) ?? 0;
-      return { item: this.#item(event.item_id), type, time, price: event.price ?? 0, channel };
+      return { item: this.#item(event.item_id), type, time, price: event.price ?? 0, quantity: event.quantity, channel };
     });
     if (events.every((e) => e.time !== null)) events.sort((a, b) => a.time - b.time); // stable
     if (!request.as_of) return events;
@@ -124,7 +124,8 @@ class Bundle {
       const span = days === null ? "time" : `${days} days`;
       return says(null, `no ${manifest.active_events.join(" / ")} in the ${span} before the cutoff`);
     }
-    const newest = rules.max_length === null ? events : events.slice(-rules.max_length);
+    const steps = told.inputs.lines ? baskets(events, this.words.columns) : events;
+    const newest = rules.max_length === null ? steps : steps.slice(-rules.max_length);
     const read = newest.map((e) => ({ ...e, item: e.item || this.number.size + 1 }));
     const out = await this.#run(request, read, { since_last: [(now - read.at(-1).time) / told.day] });
     const further = tasks.map(([, task], n) => calibrated(out.further[n], task.calibrator));
@@ -144,6 +145,8 @@ class Bundle {
       event_type: () => read.map((e) => e.type),
       price: () => read.map((e) => e.price),
       channel: () => read.map((e) => e.channel),
+      amount: () => read.map((e) => e.amount),
+      lines: () => read.map((e) => e.lines),
       age: () => read.map((e) => gap(read.at(-1).time, e.time)),
       since: () => read.map((e, n) => gap(e.time, read[Math.max(n - 1, 0)].time)),
       until: () => read.map((e, n) => gap(n + 1 < read.length ? read[n + 1].time : instantOf(request.as_of, zone), e.time)),
@@ -158,6 +161,19 @@ class Bundle {
     const found = await session.run(feeds);
     return Object.fromEntries(Object.entries(found).map(([name, tensor]) => [name, tensor.data]));
   }
+}
+
+/** Events of one time and type that follow each other are one, with the first one's item. */
+function baskets(events, columns) {
+  const found = [];
+  for (const e of events) {
+    const units = columns.includes("quantity") ? Math.abs(e.quantity ?? 1) : 1;
+    const amount = columns.includes("price") ? e.price * units : 0;
+    const last = found.at(-1);
+    if (last?.time === e.time && last.type === e.type) Object.assign(last, { amount: last.amount + amount, lines: last.lines + 1 });
+    else found.push({ ...e, amount, lines: 1 });
+  }
+  return found;
 }
 
 /** Quantiles and mean of the days until the next order, from logits of the hazards of equal periods of the window. */

@@ -81,6 +81,8 @@ def test_new_customers_get_the_probability_of_the_trained_model(exported: Any, t
     assert {g.reason for g in got} == {"", NO_HISTORY, INACTIVE}
     pairs = [(g.probability, w.probability) for g, w in zip(got, wanted, strict=True) if w.probability is not None]
     assert len(pairs) > 60
+    times = [e["timestamp"] for h in asked(prepared, people)["histories"] for e in h]
+    assert len(times) > len(set(times)) + 100  # several lines of a basket
     exact = 1e-6 if type(model) in (GRU, Transformer) else 1e-9  # a graph adds up in 32 bits
     assert max(abs(a - b) for a, b in pairs) < exact
     if type(model) is not BaseRate:

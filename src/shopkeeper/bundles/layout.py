@@ -131,7 +131,7 @@ BUNDLE = Folder(
             kind                    text            recommender, customer or table
             format_version          int             raised when an older reader would misread
             scorer                  text            program over arrays.npz; onnx: model.onnx
-            history.max_length      int or null     newest events that are read; null: all
+            history.max_length      int or null     newest events that are read (baskets, if the graph takes `lines`)
             history.event_types     list or null    types that are read; null: all
             history.needs_time      bool            each event must have its time
             history.needs_instant   bool            `as_of` must be said

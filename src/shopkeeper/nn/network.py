@@ -31,6 +31,8 @@ COLUMNS = {
     "until": "timestamp",
     "price": "price",
     "channel": "channel",
+    "amount": "price",  # of steps that are baskets: their events come with sums and numbers of lines in these columns
+    "lines": "quantity",
 }
 
 
@@ -45,6 +47,8 @@ class Inputs:
     since_P: Tensor | None = None  # float32 days since the event before; 0 of the oldest that is read
     until_P: Tensor | None = None  # float32 days to the next event; of the newest, to the instant of what is asked
     price_P: Tensor | None = None  # float32 per unit, 0 where unknown
+    amount_P: Tensor | None = None  # float32, what the lines of a basket come to; 0 where no price is known
+    lines_P: Tensor | None = None  # float32, how many lines a basket has
     channel_P: Tensor | None = None  # int64 codes of the data's channels, 0 = padding or unknown
     features_PF: Tensor | None = None  # float32 of customers, NaN where undefined: of networks that read no events
 
@@ -145,8 +149,8 @@ class SequenceNetwork(Dropping):
     def plain(self, item_BL: Tensor, type_BL: Tensor | None = None, **others_BL: Tensor) -> Tensor:
         """The same by the textbook, from left-padded histories: for export, and as the reference. (B, D).
 
-        `others_BL`: what else the network reads of `age`, `since`, `until` (float32 days), `price` (float32 per unit)
-        and `channel` (int64 codes); 0 where padded or unknown.
+        `others_BL`: what else the network reads of `age`, `since`, `until` (float32 days), `price` (float32 per unit),
+        `amount` and `lines` (float32, of baskets) and `channel` (int64 codes); 0 where padded or unknown.
         Float32, no dropout; a history of padding only gives a vector without meaning.
         """
         raise NotImplementedError

@@ -25,7 +25,8 @@ class Program:
     # Of GRAPH, and of a blend with a network: a torch module,
     # `module(history_BL, event_type_BL, *others) -> scores_BV`
     module: Any = None
-    # Of GRAPH: the others, float32 (B, L) each: `age`, `since`, `until` in days, `price`, `channel`; see `nn.network`.
+    # Of GRAPH: the others, float32 (B, L) each: `age`, `since`, `until` in days, `price`, `channel`; of one that reads
+    # baskets `amount` and `lines`. See `nn.network`.
     inputs: tuple[str, ...] = ()
     # Of GRAPH: what `own.own_items` reads; the graph is told own items and their scores, and the module gives two
     # scores (B, V) where `own_scored`: those of other items and those of own ones.

@@ -31,7 +31,7 @@ from shopkeeper.training.validation import encode_all
 if TYPE_CHECKING:
     from shopkeeper.training.fit import Trained
 
-OF_DATA = ("n_items", "n_types")  # fields of a shape that nobody sets
+OF_DATA = ("n_items", "n_types", "baskets")  # fields of a shape that nobody sets
 OF_FILE = ("name", "target", "task", "tasks")  # stand beside the settings in conf/model/*.yaml, and may be meant
 WEIGHTS = "weights.safetensors"
 MANY = 1000  # histories that are worth a copy of the network on a GPU
@@ -140,8 +140,12 @@ class SequenceModel:
 
     @classmethod
     def _shape(cls, n_items: int, n_types: int = 0, **settings: Any) -> Any:
-        can = any(f.name == "n_types" for f in fields(cls.shape_class))
-        return cls.shape_class(n_items, **({"n_types": n_types} if can else {}), **settings)
+        return cls.shape_class(n_items, **({"n_types": n_types} if cls.can("n_types") else {}), **settings)
+
+    @classmethod
+    def can(cls, name: str) -> bool:
+        """Whether its shape has this field."""
+        return any(f.name == name for f in fields(cls.shape_class))
 
 
 class PlainForm(torch.nn.Module):

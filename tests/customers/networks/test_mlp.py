@@ -80,7 +80,7 @@ def test_it_learns_more_than_the_base_rate_of_several_tasks_and_is_opened_as_it_
         opened.predict(replace(test, feature_names=test.feature_names[::-1]))
     with pytest.raises(UserError, match="a bundle of mlp says one"):
         made.program(True)
-    with pytest.raises(UserError, match="it reads features, not items"):
+    with pytest.raises(UserError, match="it reads features, not events"):
         MLP(rare=5)
 
 

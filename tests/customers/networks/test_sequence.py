@@ -17,7 +17,8 @@ from shopkeeper.customers.base_rate import BaseRate
 from shopkeeper.customers.build_cohort import build_cohort
 from shopkeeper.customers.correction.calibration import SMOOTH
 from shopkeeper.customers.networks.gru import GRU
-from shopkeeper.customers.networks.sequence import SequenceCustomerModel, gathered, numbered, of_some_customers
+from shopkeeper.customers.networks.questions import gathered, numbered
+from shopkeeper.customers.networks.sequence import SequenceCustomerModel, of_some_customers
 from shopkeeper.data.prepared import Prepared
 from shopkeeper.errors import UserError
 from shopkeeper.metrics.classification import auroc, log_loss

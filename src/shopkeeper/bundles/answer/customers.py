@@ -18,7 +18,7 @@ import numpy as np
 
 from shopkeeper.bundles.answer.answers import Answer
 from shopkeeper.bundles.answer.events import Row, types_of
-from shopkeeper.bundles.answer.graph import EVENTS_AT_ONCE, OTHERS, open_session, others, padded
+from shopkeeper.bundles.answer.graph import EVENTS_AT_ONCE, OTHERS, in_baskets, open_session, others, padded
 from shopkeeper.bundles.answer.histories import VOCABULARY, Histories, Table, Vocabulary
 from shopkeeper.bundles.answer.integrity import AGAIN, read_arrays
 from shopkeeper.data.requests import Requests
@@ -197,21 +197,23 @@ class CustomerModel:
         """What the graph gives of customers who have events, (n, …) by name; how many items of each it knows not."""
         takes = frozenset(node.name for node in self.session.get_inputs())
         strange = len(self.vocabulary.item_ids) + 1
-        read = [rows[-longest:] for rows in histories]
+        baskets = "lines" in takes
+        read = [rows if baskets else rows[-longest:] for rows in histories]
+        numbers = [[self.vocabulary.item(row.item_id, seen) or strange for row in rows] for rows in read]
+        unknown = [items.count(strange) for items in numbers]
+        if baskets:
+            made = [in_baskets(*pair, self.vocabulary.columns) for pair in zip(read, numbers, strict=True)]
+            read, numbers = [rows[-longest:] for rows, _ in made], [items[-longest:] for _, items in made]
         by_length = np.argsort([len(rows) for rows in read], kind="stable").tolist()
         names = [node.name for node in self.session.get_outputs()]
         parts: dict[str, list[np.ndarray]] = {name: [] for name in names}
-        unknown = [0] * len(read)
         step = max(1, EVENTS_AT_ONCE // max(map(len, read), default=1))
         for first in range(0, len(read), step):
             part = by_length[first : first + step]
             rows, instant = [read[n] for n in part], instants[part]
-            items = [[self.vocabulary.item(row.item_id, seen) or strange for row in history] for history in rows]
-            for n, history in zip(part, items, strict=True):
-                unknown[n] = history.count(strange)
             last = np.array([history[-1].timestamp for history in rows], np.int64)
             feed = {
-                "history": padded(items),
+                "history": padded([numbers[n] for n in part]),
                 "event_type": padded([types_of(history) for history in rows]),
                 "since_last": ((instant - last) / MICROSECONDS_PER_DAY).astype(np.float32),
                 **others(rows, instant, takes, self.vocabulary.channels),

@@ -19,7 +19,7 @@ from shopkeeper.schema import MICROSECONDS_PER_DAY
 CLOSED = (
     "closed_V"  # an input that may be left out: float32 (V,), added to every item's score, -inf of what is not shown
 )
-OTHERS = ("age", "since", "until", "price", "channel")
+OTHERS = ("age", "since", "until", "price", "channel", "amount", "lines")
 LARGE = 1 << 20  # bytes of a table that is taken out of a graph's file
 LARGE_TABLE = 32 << 20  # bytes of a table that is kept once
 IN_MODEL, IN_GRAPH = 7, 5  # onnx.proto: where a model has its graph, and a graph its tables
@@ -35,9 +35,14 @@ def others(
     """What a graph is told of events beside item and type, as in training: float32 (B, L) each.
 
     Days before the newest event (`age`), since the one before (`since`), to the next one or the instant (`until`); the
-    price per unit and the number of the channel, 0 where unknown.
+    price per unit and the number of the channel, 0 where unknown. Of baskets (`in_baskets`) what the lines come to
+    (`amount`) and how many they are (`lines`).
     """
     found = {}
+    if "amount" in wanted:
+        found["amount"] = padded([[row.price for row in history] for history in rows], np.float32)
+    if "lines" in wanted:
+        found["lines"] = padded([[row.quantity for row in history] for history in rows], np.float32)
     if "price" in wanted:
         found["price"] = padded([[0.0 if r.price != r.price else r.price for r in h] for h in rows], np.float32)
     if "channel" in wanted:
@@ -55,6 +60,24 @@ def others(
                 [_days(np.diff(t, append=now)) for t, now in zip(at, instant, strict=True)], np.float32
             )
     return found
+
+
+def in_baskets(rows: Sequence[Row], items: Sequence[int], columns: Sequence[str]) -> tuple[list[Row], list[int]]:
+    """Events in order of time, and the numbers of their items -> baskets, as `customers.networks.questions` has them.
+
+    `columns`: of the training log; a price or a quantity that it lacked is not read.
+    """
+    found, first = list[Row](), list[int]()
+    for row, item in zip(rows, items, strict=True):
+        unknown = "price" not in columns or row.price != row.price
+        units = 1.0 if "quantity" not in columns or row.quantity != row.quantity else abs(row.quantity)
+        amount = 0.0 if unknown else row.price * units
+        if found and (found[-1].timestamp, found[-1].event_type) == (row.timestamp, row.event_type):
+            found[-1] = found[-1]._replace(price=found[-1].price + amount, quantity=found[-1].quantity + 1)
+        else:
+            found.append(row._replace(price=amount, quantity=1.0))
+            first.append(item)
+    return found, first
 
 
 def _days(microseconds: np.ndarray) -> Sequence[float]:

@@ -36,7 +36,8 @@ class Person:
 def invented_people(prepared: Prepared, cohort: Cohort, count: int, seed: int) -> list[Person]:
     """Customers who do not exist: one without events, one with a future only, one long gone, then mixtures.
 
-    Each event is drawn from the log on its own, of any customer; when it happens is invented. In turn: as they are,
+    Each event is drawn from the log on its own, of any customer; when it happens is invented, of about every third one
+    with the event before it. In turn: as they are,
     without types, with an item that nobody knows, with events at and after the instant.
     """
     rng = np.random.default_rng(seed)
@@ -51,7 +52,9 @@ def invented_people(prepared: Prepared, cohort: Cohort, count: int, seed: int) -
         time = np.sort(instant - 1 - np.cumsum(gaps).astype(np.int64))
         shift = {1: 200, 2: -20_000}.get(number, 0)  # days: nothing before the instant; nothing for a long time
         time += shift * MICROSECONDS_PER_DAY + (int(gaps.sum()) if number == 1 else 0)
-        kind = np.asarray(log.event_type[rows])
+        with_before = np.where(rng.random(length) < 0.3, 0, np.arange(length))
+        of = np.maximum.accumulate(with_before) if length else with_before
+        time, kind = time[of], np.asarray(log.event_type[rows])[of]
         typed = number % 4 != 1
         kind = kind if typed else np.full(length, usual, np.int8)
         if length and number > 2:

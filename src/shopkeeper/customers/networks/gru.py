@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 from shopkeeper.customers.networks.sequence import SequenceCustomerModel
-from shopkeeper.nn.networks.gru import GRUNetwork
-from shopkeeper.nn.networks.gru4rec import GRU4RecShape
+from shopkeeper.nn.networks.gru import GRUNetwork, GRUShape
 
 
 class GRU(SequenceCustomerModel):
-    """Settings: those of `GRU4RecShape` (width, layers, max_length, dropout, dropout_embed), of the base, `Recipe`."""
+    """Settings: those of `GRUShape` (width, layers, max_length, dropout, dropout_embed), of the base, `Recipe`."""
 
-    format, network_class, shape_class = "shopkeeper.gru/1", GRUNetwork, GRU4RecShape
+    format, network_class, shape_class = "shopkeeper.gru/1", GRUNetwork, GRUShape

@@ -9,6 +9,7 @@ Shapes: n rows, F features, W outputs of all heads.
 from __future__ import annotations
 
 import copy
+from typing import Any
 
 import numpy as np
 import torch
@@ -35,9 +36,9 @@ class MLP(SequenceCustomerModel):
     format, network_class, shape_class = "shopkeeper.mlp/1", MLPNetwork, MLPShape
     of_histories = False
 
-    def __init__(self, held_out: float = 0.1, min_positives: int = 20, **settings: object):
-        if "rare" in settings:
-            raise UserError("a MLP has no setting model.rare: it reads features, not items; leave it out")
+    def __init__(self, held_out: float = 0.1, min_positives: int = 20, **settings: Any):
+        if told := [name for name in ("rare", "steps") if name in settings]:
+            raise UserError(f"a MLP has no setting model.{told[0]}: it reads features, not events; leave it out")
         super().__init__(held_out, None, min_positives, **settings)
 
     @property

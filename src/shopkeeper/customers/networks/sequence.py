@@ -27,10 +27,11 @@ from shopkeeper.customers.base import Cohort, Predictions
 from shopkeeper.customers.correction.calibration import SMOOTH, Calibrator, choose_calibrator, fit_scale, uncalibrated
 from shopkeeper.customers.networks.encoder import Encoder, Start
 from shopkeeper.customers.networks.pairs import OFTEN, Calibrated, of_customers, said_of_pairs
+from shopkeeper.customers.networks.questions import gathered, numbered
 from shopkeeper.customers.state import labels_of, read_state, why_untrainable, with_blanks, write_state
 from shopkeeper.customers.waits import days as waiting
 from shopkeeper.data.prepared import Prepared
-from shopkeeper.errors import UserError, check, number, or_null, whole
+from shopkeeper.errors import UserError, check, number, one_of, or_null, whole
 from shopkeeper.models.about import AMOUNTS, COUNTS, DAYS, PROBABILITIES, About, Learned
 from shopkeeper.models.fit import Fit
 from shopkeeper.nn.heads import PERIODS, Heads, ended, expected
@@ -41,6 +42,7 @@ from shopkeeper.training.objectives.customer_heads import CustomerHeads, Questio
 from shopkeeper.training.sequence_model import PlainForm, SequenceModel
 
 ASKED = "label"  # the head of what a cohort is labelled with
+AUTO, EVENTS, BASKETS = "auto", "events", "baskets"  # what is read one after another
 
 
 class SequenceCustomerModel(SequenceModel):
@@ -52,19 +54,29 @@ class SequenceCustomerModel(SequenceModel):
     Args:
         held_out: share of the training customers on whom the epoch is chosen; 0: all epochs are trained, on all.
         rare: items with fewer training events are all one to it, as are those that come later; None: all items are.
+        steps: what is read one after another: `events`, or `baskets` (`questions.py`), told by amount and lines and not
+            by item; `auto`: baskets, unless items are told apart, sessions asked about or a recommender started from.
         min_positives: rows of each class needed, or waits that end in their window, else every score is blank.
     """
 
     encoder: ClassVar[Encoder | None] = None  # a recommender's network that it may start from
     of_histories: ClassVar[bool] = True  # whether events are read, several subjects of a customer at once
 
-    def __init__(self, held_out: float = 0.1, rare: int | None = None, min_positives: int = 20, **settings: Any):
+    def __init__(
+        self,
+        held_out: float = 0.1,
+        rare: int | None = None,
+        min_positives: int = 20,
+        steps: str = AUTO,
+        **settings: Any,
+    ):
         if type(self) is SequenceCustomerModel:
             raise UserError(f"{type(self).__name__} is what models are made from; choose one of conf/model/*.yaml")
-        own = {"held_out": held_out, "rare": rare, "min_positives": min_positives}
+        own = {"held_out": held_out, "rare": rare, "min_positives": min_positives, "steps": steps}
         super().__init__(own, settings)
-        check(own, {"held_out": number(below=1), "rare": or_null(whole(1)), "min_positives": whole(1)}, "model.")
-        self.held_out, self.rare, self.min_positives = held_out, rare, min_positives
+        rules = {"held_out": number(below=1), "rare": or_null(whole(1)), "min_positives": whole(1)}
+        check(own, rules | {"steps": one_of(AUTO, EVENTS, BASKETS)}, "model.")
+        self.held_out, self.rare, self.min_positives, self.steps_read = held_out, rare, min_positives, steps
         self.known_V = np.zeros(0, bool)
         self.heads: tuple[str, ...] = (ASKED,)
         self.kinds: tuple[str, ...] = (PROBABILITIES,)
@@ -78,8 +90,9 @@ class SequenceCustomerModel(SequenceModel):
 
     @property
     def about(self) -> About:
-        """Every network is told types and times; the rest is what it asks for."""
-        asked = () if self.network is None else self.network.reads
+        """Every network is told types and times; the rest is what it asks for, or may, before it is made."""
+        may = () if self.steps_read == EVENTS or not self.can("baskets") else ("amount", "lines")
+        asked = may if self.network is None else self.network.reads
         return About(
             answers=PROBABILITIES,
             also=(COUNTS, AMOUNTS, DAYS),
@@ -225,9 +238,10 @@ class SequenceCustomerModel(SequenceModel):
 
     def _begun(self, train: Cohort, fit: Fit) -> tuple[SequenceNetwork, Start | None]:
         """A new network, made for what `train` holds, and what it started from."""
-        log = gathered(train, self.settings["max_length"], ("event_type", "timestamp"))
-        self.known_V = np.zeros(1, bool)
         rare = OFTEN if self.rare is None and self.of_pairs else self.rare
+        baskets = self._in_baskets(train, rare, fit)
+        log = gathered(train, self.settings["max_length"], ("event_type", "timestamp"), baskets=baskets)
+        self.known_V = np.zeros(1, bool)
         if rare is not None:
             self.known_V = np.bincount(log.item, minlength=1) >= rare
             self.known_V[0] = False  # of no item
@@ -241,12 +255,26 @@ class SequenceCustomerModel(SequenceModel):
                 known_V[len(self.known_V) :] = False
             self.known_V = known_V
         typed = len(np.unique(log.columns["event_type"])) > 1
-        shape = self._shape(len(self.known_V), len(EVENT_TYPES) if typed else 0, **self.settings)
+        told = {**self.settings, **({"baskets": True} if baskets else {})}
+        shape = self._shape(len(self.known_V), len(EVENT_TYPES) if typed else 0, **told)
         torch.manual_seed(fit.seed)
         network = self.network_class(shape)
         if start is not None and self.prepared is not None:
             start.give(network, self.prepared, self.known_V)
         return network, start
+
+    def _in_baskets(self, train: Cohort, rare: int | None, fit: Fit) -> bool:
+        """Whether baskets are read; a `UserError` where they are asked for and cannot be."""
+        why = {
+            f"the shape of {type(self).__name__} has no field baskets": not self.can("baskets"),
+            "a basket has no one item, and items are told apart here (model.rare, or by category or item)":
+                rare is not None,
+            "a recommender's encoder (init_from) has read events": fit.init_from is not None,
+            "a session is asked about after an event, which may lie within a basket": train.session is not None,
+        }  # fmt: skip
+        if self.steps_read == BASKETS and any(why.values()):
+            raise UserError(f"model.steps=baskets: {next(said for said, so in why.items() if so)}; set it to auto")
+        return self.steps_read != EVENTS and not any(why.values())
 
     def _objective(
         self, train: Cohort, network: SequenceNetwork, label_nH: np.ndarray, held_out: np.ndarray
@@ -257,7 +285,8 @@ class SequenceCustomerModel(SequenceModel):
     def _questions(self, cohort: Cohort, reads: Sequence[str], label: np.ndarray | None = None) -> Questions:
         """A cohort as it is put to the network."""
         names = dict.fromkeys(("timestamp", *(COLUMNS[name] for name in reads)))
-        return numbered(gathered(cohort, self.settings["max_length"], tuple(names), label), self.known_V)
+        found = gathered(cohort, self.settings["max_length"], tuple(names), label, baskets="lines" in reads)
+        return numbered(found, self.known_V)
 
     def _out(self, cohort: Cohort) -> torch.Tensor:
         """What all heads give, float64 (n, W)."""
@@ -308,38 +337,6 @@ def usual(amount: np.ndarray) -> float:
     """The usual amount of those that are above 0: their geometric mean; 1 without any."""
     some = amount[amount > 0]
     return float(np.exp(np.log(some).mean())) if len(some) else 1.0
-
-
-def gathered(cohort: Cohort, max_length: int, columns: Sequence[str], label: np.ndarray | None = None) -> Questions:
-    """A cohort with its rows of the log alone: of each history, what the newest `max_length` before a cutoff need.
-
-    Rows of one customer at several cutoffs share their history. Items are those of the log.
-    """
-    start, of = np.unique(cohort.start, return_inverse=True)
-    stop, low = start.copy(), np.full(len(start), np.iinfo(np.int64).max)
-    np.maximum.at(stop, of, cohort.end)
-    np.minimum.at(low, of, cohort.end)
-    low = np.maximum(start, low - max_length)
-    length = stop - low
-    base = np.cumsum(length) - length
-    rows = np.arange(length.sum()) + np.repeat(low - base, length)
-    shift = (base - low)[of]
-    return Questions(
-        np.asarray(cohort.events.item[rows], np.int32),
-        {name: np.asarray(getattr(cohort.events, name)[rows]) for name in columns},
-        np.maximum(cohort.start, low[of]) + shift,
-        np.asarray(cohort.end) + shift,
-        np.asarray(cohort.cutoff),
-        None if label is None else label.astype(np.float32),
-    )
-
-
-def numbered(asked: Questions, known_V: np.ndarray) -> Questions:
-    """The same with the network's numbers for items: their own where known, else the one after the last."""
-    item = asked.item
-    known = known_V[np.where(item < len(known_V), item, 0)]
-    number = np.where(known, item, len(known_V)).astype(np.int32)
-    return Questions(number, asked.columns, asked.start, asked.end, asked.instant, asked.label)
 
 
 def of_some_customers(customer: np.ndarray, share: float, seed: int) -> np.ndarray:

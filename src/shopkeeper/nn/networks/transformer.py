@@ -22,7 +22,7 @@ from torch import Tensor, nn
 
 from shopkeeper.errors import UserError
 from shopkeeper.nn.attention import Groups, causal_attention, compile_blocks, undo_blocks
-from shopkeeper.nn.days import PARTS, Days, in_parts
+from shopkeeper.nn.days import PARTS, Baskets, Days, in_parts
 from shopkeeper.nn.network import Inputs, SequenceNetwork
 from shopkeeper.nn.networks.sasrec import AttentionBlock, GatedBlock, SASRecShape, causal_hidden, turned
 from shopkeeper.nn.weights import draw_weights
@@ -32,10 +32,14 @@ PLACES, DAYS = (2 * math.pi, 2e3 * math.pi), (2.0, 4e3)  # shortest and longest 
 
 @dataclass(frozen=True)
 class TransformerShape(SASRecShape):
-    """Sizes of the network, as of SASRec; a head is turned in pairs, half of them by place and half by days."""
+    """Sizes of the network, as of SASRec; a head is turned in pairs, half of them by place and half by days.
+
+    `baskets`: each step is a basket.
+    """
 
     heads: int = 2
     max_length: int = 128
+    baskets: bool = False
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -49,7 +53,7 @@ class TransformerShape(SASRecShape):
 class TransformerNetwork(SequenceNetwork):
     """Item, gap and type embeddings, the blocks, the last norm. `forward` gives a vector per position."""
 
-    tables: tuple[str, ...] = ("item", "event_type", "gap")
+    tables: tuple[str, ...] = ("item", "event_type", "gap", "basket")
     looks_ahead: ClassVar[bool] = False
 
     def __init__(self, shape: TransformerShape):
@@ -58,7 +62,9 @@ class TransformerNetwork(SequenceNetwork):
         self.item = nn.Embedding(shape.n_items + 1, d, padding_idx=0)
         self.event_type = nn.Embedding(shape.n_types + 1, d) if shape.n_types else None
         self.gap = Days(d)
-        self.reads = ("type", "since") if shape.n_types else ("since",)
+        self.basket = Baskets(d) if shape.baskets else None
+        typed, told = ("type",) if shape.n_types else (), ("amount", "lines") if shape.baskets else ()
+        self.reads = (*typed, "since", *told)
         self.blocks: Any = nn.ModuleList(
             (GatedBlock if shape.gated else AttentionBlock)(shape) for _ in range(shape.blocks)
         )
@@ -68,11 +74,14 @@ class TransformerNetwork(SequenceNetwork):
     def embed(self, inputs: Inputs) -> Tensor:
         """What enters the blocks, in float32, and behind it the days since the event before: (P, D + 3)."""
         assert inputs.since_P is not None
-        x_PD = self.drop(self._embedded(inputs.item_P, inputs.type_P, inputs.since_P))
+        others = {name: getattr(inputs, f"{name}_P") for name in self.reads if name != "type"}
+        x_PD = self.drop(self._embedded(inputs.item_P, inputs.type_P, **others))
         return torch.cat([x_PD, in_parts(inputs.since_P)], 1)
 
-    def _embedded(self, item: Tensor, kind: Tensor | None, since: Tensor) -> Tensor:
+    def _embedded(self, item: Tensor, kind: Tensor | None, since: Tensor, **others: Tensor) -> Tensor:
         x: Tensor = self.item(item) * math.sqrt(self.shape.width) + self.gap(since)
+        if self.basket is not None:
+            x = x + self.basket(others["amount"], others["lines"])
         return x if self.event_type is None or kind is None else x + self.event_type(kind)
 
     def _turns(self, place: Tensor, days: Tensor) -> tuple[Tensor, Tensor]:
@@ -110,7 +119,7 @@ class TransformerNetwork(SequenceNetwork):
         Float32, no dropout; a history of padding only gives a vector without meaning.
         """
         length, since_BL = item_BL.shape[1], others_BL["since"]
-        x_BLD = self._embedded(item_BL, type_BL, since_BL)
+        x_BLD = self._embedded(item_BL, type_BL, **others_BL)
         place_BL = torch.arange(length, device=item_BL.device).expand(item_BL.shape)
         cos, sin = self._turns(place_BL, since_BL.double().cumsum(1))
         every_B1LL, last_B11L = causal_hidden(item_BL)

@@ -122,9 +122,9 @@ class Histories:
                 asked_N = np.repeat(self.instant_R[rows], self.length_R[rows])
                 then_N = np.where(at_N == last_N, asked_N, values[np.minimum(at_N + 1, len(values) - 1)])
                 others["until_P"] = scatter(days(torch.from_numpy(then_N - values[at_N])), layout)
-            elif name == "price":
+            elif name in ("price", "amount", "lines"):
                 told_N = np.nan_to_num(values[at_N]).astype(np.float32)
-                others["price_P"] = scatter(torch.from_numpy(told_N), layout)
+                others[f"{name}_P"] = scatter(torch.from_numpy(told_N), layout)
             else:
                 others[f"{name}_P"] = scatter(torch.from_numpy(values[at_N]), layout)
         position_P = scatter(length_N - 1 - layout.column_N, layout)

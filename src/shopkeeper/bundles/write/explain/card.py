@@ -88,7 +88,8 @@ def _limits(m: Mapping[str, Any]) -> Iterator[str]:
     else:
         yield "It knows only what one row says, as of when the table was made."
     if rules["max_length"] is not None:
-        yield f"It reads the newest {rules['max_length']} events of a history."
+        read = "baskets" if "lines" in (m["preprocessing"]["inputs"] or ()) else "events"
+        yield f"It reads the newest {rules['max_length']} {read} of a history."
     if m["people"]:
         yield (
             f"It holds what {m['people']:,} training customers did, without ids: personal data. Export it anew when "

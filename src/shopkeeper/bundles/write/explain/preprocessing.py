@@ -21,6 +21,9 @@ INPUTS = {
     "since": "days from the event before; 0 of the oldest one that is given",
     "until": "days to the next event; of the newest one to the instant that is asked about",
     "price": "price per unit; 0 where it is not known",
+    "amount": "what the lines of a basket come to: the sum of price times quantity without its sign; an unknown price "
+    "is 0, an unknown quantity 1, as is one that `columns` of vocabulary.json has not",
+    "lines": "how many lines a basket has",
     "channel": "place of the channel's name in `channels` of vocabulary.json, from 1; 0 where it is not known",
     "own": "numbers of the history's own items, as the small program over arrays.npz gives them",
     "own_score": "their scores, as `own`",

@@ -187,6 +187,9 @@ def _rules(m: Mapping[str, Any], known: Any) -> Iterator[str]:
     elif m["active_events"]:
         within = "" if m["active_days"] is None else f" in the {m['active_days']:g} days before `as_of`"
         yield f"Without a {' / '.join(m['active_events'])}{within} there is no number: nobody like that was evaluated."
+    if "lines" in (p["inputs"] or ()):
+        yield "Events of one type and one time that follow each other are one basket with the first one's item: what is"
+        yield "said of events below is said of baskets."
     if rules["max_length"] is not None:
         yield f"Keep the newest {rules['max_length']}."
     if p["inputs"] is not None:

@@ -26,13 +26,14 @@ def when(text):  # microseconds
     at = at if at.tzinfo else at.replace(tzinfo=ZoneInfo(rules["time_zone"]))
     return round(at.timestamp() * 1e6)
 
-def events_of(request):  # (time, number, event type, price, channel) each, in order
+def events_of(request):  # (time, number, event type, price, channel{quantity}) each, in order
     events = []
     for e in request["history"]:
         e = e if isinstance(e, dict) else dict(zip(told["event_columns"], [e] if isinstance(e, str) else e))
         channel = words["channels"].index(e["channel"]) + 1 if e.get("channel") in words["channels"] else 0
         events.append((when(e["timestamp"]) if e.get("timestamp") else None, number.get(e["item_id"], 0),
-                       told["event_codes"][e.get("event_type") or rules["usual_type"]], e.get("price") or 0, channel))
+                       told["event_codes"][e.get("event_type") or rules["usual_type"]], e.get("price") or 0,
+                       channel{units}))
     if all(e[0] is not None for e in events):
         events.sort(key=lambda e: e[0])
     if request.get("as_of"):
@@ -58,6 +59,8 @@ DRAWN = """\
 OTHERS = {
     "price": "[e[3] for e in read] or [0]",
     "channel": "[e[4] for e in read] or [0]",
+    "amount": "[e[3] for e in read]",
+    "lines": "[e[5] for e in read]",
     "age": '[(read[-1][0] - e[0]) / told["day"] for e in read] or [0]',
     "since": '[(e[0] - b[0]) / told["day"] for b, e in zip([read[0], *read], read)] if read else [0]',
     "until": '[(b - e[0]) / told["day"] for b, e in zip([*(e[0] for e in read[1:]), when(request["as_of"])], read)] '
@@ -105,6 +108,17 @@ SCORES = {  # programs whose arithmetic is short: `item`, `kind` (and `time`) of
         scores[:] = 0
         scores[arrays["items"]] = weight @ arrays["weight"][np.searchsorted(arrays["items"], counted[own])]""",
 }
+BASKETS = """
+def baskets(events):  # those of one time and type are one: (time, number, type, amount, channel, lines)
+    found = []
+    for time, item, kind, price, channel, units in events:
+        amount = (price if "price" in words["columns"] else 0) * (abs(units) if "quantity" in words["columns"] else 1)
+        if found and (found[-1][0], found[-1][2]) == (time, kind):
+            found[-1][3], found[-1][5] = found[-1][3] + amount, found[-1][5] + 1
+        else:
+            found.append([time, item, kind, amount, channel, 1])
+    return found
+"""
 CUSTOMER = """
 def answer(request):
     instant, events = when(request["as_of"]), events_of(request)
@@ -115,7 +129,7 @@ def answer(request):
     if wanted and not any(e[2] in wanted and e[0] >= first for e in events):
         span = "time" if days is None else f"{{days:g}} days"
         return {{"{says}": None, "reason": f"no {{' / '.join(manifest['active_events'])}} in the {{span}} before the cutoff"}}
-    read = events{newest}
+    read = {events}{newest}
     feed = {{"history": np.array([[e[1] or len(number) + 1 for e in read]], np.int64),
             "event_type": np.array([[e[2] for e in read]], np.int64),
             "since_last": np.array([(instant - read[-1][0]) / told["day"]], np.float32){others}}}
@@ -154,14 +168,20 @@ def snippet(manifest: Mapping[str, Any], reads: Mapping[str, Any], all_known: bo
     if longer or not (graph or scorer in SCORES):
         return None
     model = 'session = onnxruntime.InferenceSession("model.onnx")' if graph else 'arrays = dict(np.load("arrays.npz"))'
-    head = HEAD.format(import_runtime="\nimport onnxruntime" if graph else "", model=model)
+    baskets = "lines" in reads
+    head = HEAD.format(
+        import_runtime="\nimport onnxruntime" if graph else "", model=model, quantity=", quantity" if baskets else "",
+        units=', 1 if e.get("quantity") is None else e["quantity"]' if baskets else "",
+    )  # fmt: skip
     newest = "" if rules["max_length"] is None else '[-rules["max_length"] :]'
     more = "".join(f',\n            "{n}": np.array([{OTHERS[n]}], np.float32)' for n in reads if n in OTHERS)
     if manifest["kind"] == "customer":
         says = "expected" if manifest["answers"] != "probabilities" else "probability"
         calibrator = manifest["calibrator"]
         last = "" if calibrator is None else CALIBRATED.get(calibrator["method"], PLATT)
-        return head + CUSTOMER.format(says=says, newest=newest, others=more, calibrated=last)
+        events = "baskets(events)" if baskets else "events"
+        made = CUSTOMER.format(says=says, events=events, newest=newest, others=more, calibrated=last)
+        return head + (BASKETS if baskets else "") + made
     scored = DRAWN.format(others=more) if graph else SUMMED.format(scores=SCORES[scorer])
     return head + LISTS.format(
         known="" if all_known else ' and words["known"][e[1] - 1]',
