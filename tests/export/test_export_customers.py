@@ -96,8 +96,12 @@ def test_a_bundle_says_how_much_is_expected_where_amounts_are_asked_for(toys: An
     train, calibration, test = (build_cohort(prepared, t, 60, 90, **told) for t in CUTOFFS)
     model = made()
     model.fit(train, calibration, Fit(seed=0))
-    path = export_bundle(model, prepared, test, MadeFrom(model="totals", task="spend"), tmp_path / "spend")
+    path = export_bundle(
+        model, prepared, test, MadeFrom(model="totals", task="spend", currency="EUR"), tmp_path / "spend"
+    )
     assert verify(path, repeat=1).ok
+    assert "`expected`: What is paid in the 60 days after `as_of`" in (path / "README.md").read_text(encoding="utf-8")
+    assert "Money is in EUR." in (path / "README.md").read_text(encoding="utf-8")
     people = invented_people(prepared, test, 60, seed=9)
     wanted = trained_answers(model, prepared, test, people)
     got = Bundle.load(path).answer(**asked(prepared, people))
@@ -129,7 +133,15 @@ def test_customers_and_what_is_said_of_them_fit_the_schemas(exported: Any) -> No
     with pytest.raises(jsonschema.ValidationError, match="as_of"):
         jsonschema.validate({"history": []}, request)
     text = (exported[1] / "statement.md").read_text(encoding="utf-8")
-    assert "how probable it is that something happens within the next 60 days" in text
+    assert "how probable it is that you buy nothing within the next 60 days" in text
+    assert "вероятность того, что вы ничего не купите" in text
+    assert "ймовірність того, що ви нічого не купите" in text
+    text = (exported[1] / "README.md").read_text(encoding="utf-8")
+    assert "It answers one question: Who is about to leave?" in text
+    assert (
+        "`probability` is that of this: Who had bought in the 90 days before `as_of`, and did not buy in the 60" in text
+    )
+    assert "`unknown_items`" in text
 
 
 def test_golden_customers_are_replayed(exported: Any) -> None:

@@ -199,7 +199,14 @@ class Adapted:
         frame = self._frame(requests.events, rows, {"request": pa.array(request)})
         user = np.zeros(len(requests), np.int64) if requests.user is None else requests.user
         histories = Histories(frame, [self.user_ids[u] for u in user.tolist()])
-        said = np.asarray(self.own.score(histories), np.float64)
+        answer = self.own.score(histories)
+        try:
+            said = np.asarray(answer, np.float64)
+        except (TypeError, ValueError) as e:
+            raise UserError(
+                f"{type(self.own).__name__}.score gives a {type(answer).__name__}, which is no array of numbers ({e}); "
+                f"give one row for each customer and one column for each item of items_"
+            ) from e
         if said.shape != (len(requests), len(self.catalogue)):
             raise UserError(
                 f"{type(self.own).__name__}.score gives an array of shape {said.shape}; give one row for each of the "

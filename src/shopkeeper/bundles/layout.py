@@ -183,6 +183,7 @@ BUNDLE = Folder(
             data.title              text or null    in words
             data.source             text or null    where people get it
             data.licence            text or null    of the data
+            data.currency           text or null    of the log's prices; null: nobody said
             data.period             list or null    the log's first and last event; null: it has no times
             data.trained_until      text or null    nothing later was learnt from; null: no cutoff in time
             data.consent            text            on which basis people's data were used

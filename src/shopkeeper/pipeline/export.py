@@ -210,5 +210,6 @@ def made_from(run: RunFolder, chosen: Yaml | None = None, judged: Yaml | None = 
         judged=judged,
         cutoff=manifest.get("trained_until"),
         windows=manifest.get("windows"),
+        currency=(run.config.get("dataset") or {}).get("currency"),
         refit=bool(manifest.get("refit")),
     )

@@ -63,6 +63,8 @@ class Words:
     means: str = ""  # what is true of a row with label 1, of {active} and {horizon} (both text, such as "60 days")
     does: str = ""  # and in a sentence: "are expected to leave"
     did: str = ""  # "32 of 100 left"
+    # What a bundle's statement tells customers, in each of its languages: how probable it is that "you buy nothing …".
+    of_you: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -123,7 +125,7 @@ def customer_task(name: str, truth: Truth, question: str, **other: Any) -> Task:
         slices=f"{name.capitalize()} slices",
         who=f"{title} models, by kind of customer",
         row={"": "customer", SESSION: "session"}.get(truth.by, "pair"),
-        **{name: other.pop(name) for name in ("said", "means", "does", "did") if name in other},
+        **{name: other.pop(name) for name in ("said", "means", "does", "did", "of_you") if name in other},
     )
     usual: dict[str, Any] = {
         "baseline": "base_rate",

@@ -10,6 +10,11 @@ TASK = customer_task(
     "category_propensity",
     Truth(came_back, by=CATEGORY),
     "Who will buy what kind of thing?",
+    of_you={
+        "English": "you buy something of a certain kind within the next {days}",
+        "Русский": "вы купите что-нибудь определённого вида в ближайшие {days}",
+        "Українська": "ви купите щось певного виду в найближчі {days}",
+    },
     said=(
         "auroc",
         "Of a pair of customer and category with a purchase and one without, it gives the higher probability to the "

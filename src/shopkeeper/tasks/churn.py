@@ -23,6 +23,11 @@ TASK = customer_task(
     means="Who had bought in {active} before the cutoff, and did not buy in the {horizon} after it, has left.",
     does="leave",
     did="left",
+    of_you={
+        "English": "you buy nothing within the next {days}",
+        "Русский": "вы ничего не купите в ближайшие {days}",
+        "Українська": "ви нічого не купите в найближчі {days}",
+    },
     said=(
         "auroc",
         "Of a customer who leaves and one who stays, it gives the higher risk to the one who leaves "

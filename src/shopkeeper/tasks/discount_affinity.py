@@ -17,6 +17,11 @@ TASK = customer_task(
     means="Who pays less than usual for at least half of what they buy in the {horizon} after the cutoff does so.",
     does="buy when it is cheap",
     did="bought when it was cheap",
+    of_you={
+        "English": "you pay less than usual for most of what you buy within the next {days}",
+        "Русский": "в ближайшие {days} вы купите большую часть дешевле обычного",
+        "Українська": "в найближчі {days} ви купите більшу частину дешевше, ніж зазвичай",
+    },
     said=(
         "auroc",
         "Of one who buys mostly below the usual price and another, it gives the higher probability to the one who "

@@ -10,6 +10,11 @@ TASK = customer_task(
     "item_propensity",
     Truth(came_back, by=ITEM),
     "Who will buy which of some items?",
+    of_you={
+        "English": "you buy a certain item within the next {days}",
+        "Русский": "вы купите определённый товар в ближайшие {days}",
+        "Українська": "ви купите певний товар у найближчі {days}",
+    },
     said=(
         "auroc",
         "Of a pair of customer and item with a purchase and one without, it gives the higher probability to the "

@@ -12,6 +12,11 @@ TASK = customer_task(
     means="Who buys at least once in the {horizon} after the cutoff buys.",
     does="buy",
     did="bought",
+    of_you={
+        "English": "you buy something within the next {days}",
+        "Русский": "вы что-нибудь купите в ближайшие {days}",
+        "Українська": "ви щось купите в найближчі {days}",
+    },
     said=(
         "auroc",
         "Of a customer who buys and one who does not, it gives the higher probability to the one who buys "

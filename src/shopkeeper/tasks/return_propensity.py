@@ -13,6 +13,11 @@ TASK = customer_task(
     means="Who sends something back in the {horizon} after the cutoff, whenever it was bought, returns.",
     does="send something back",
     did="sent something back",
+    of_you={
+        "English": "you send something back within the next {days}",
+        "Русский": "вы что-нибудь вернёте в ближайшие {days}",
+        "Українська": "ви щось повернете в найближчі {days}",
+    },
     said=(
         "auroc",
         "Of a customer who sends something back and one who does not, it gives the higher probability to the one who "

@@ -13,6 +13,11 @@ TASK = customer_task(
     means="Who buys in the {horizon} after the cutoff what they never bought before, buys something new.",
     does="buy something new to them",
     did="bought something new to them",
+    of_you={
+        "English": "within the next {days} you buy what you never bought before",
+        "Русский": "вы купите то, чего раньше не покупали, в ближайшие {days}",
+        "Українська": "ви купите те, чого раніше не купували, у найближчі {days}",
+    },
     said=(
         "auroc",
         "Of a customer who buys something new to them and another, it gives the higher probability to the one who "

@@ -19,6 +19,11 @@ TASK = customer_task(
     means="Who orders in the {horizon} after the cutoff counts as a customer still.",
     does="order",
     did="ordered",
+    of_you={
+        "English": "you order again within the next {days}",
+        "Русский": "вы снова сделаете заказ в ближайшие {days}",
+        "Українська": "ви знову зробите замовлення в найближчі {days}",
+    },
     said=(
         "auroc",
         "Of one who ordered later and one who did not, it gives the higher probability to the one who did in {share} "

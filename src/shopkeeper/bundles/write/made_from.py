@@ -27,6 +27,7 @@ class MadeFrom:
     judged: Yaml | None = None  # how it did beside the strongest baseline
     cutoff: str | None = None  # of its training rows
     windows: Yaml | None = None  # of customer models, instants as ISO 8601
+    currency: str | None = None  # of the log's prices
     refit: bool = False  # fitted anew for test, on all that ended before its cutoff
 
     @classmethod

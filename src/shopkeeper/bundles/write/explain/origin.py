@@ -24,6 +24,7 @@ def told_of(prepared: Prepared, run: MadeFrom) -> dict[str, Any]:
     timed = prepared.events.timestamp is not None and len(prepared.events.item) > 0
     return {
         **{key: prepared.manifest.get(key) or config.get(key) for key in ("title", "source", "licence")},
+        "currency": run.currency,
         "period": [iso(t) for t in prepared.span] if timed else None,
         "trained_until": run.trained_until,
         "consent": basis,

@@ -8,7 +8,8 @@ from typing import Any
 
 from shopkeeper.bundles.answer.wire import OF_PLACES
 from shopkeeper.bundles.write.explain.snippets import snippet
-from shopkeeper.models.about import PROBABILITIES
+from shopkeeper.models.about import AMOUNTS, PROBABILITIES
+from shopkeeper.tasks.find import find_task, own_tasks
 
 FILES = {
     "model.onnx": "the model as an ONNX graph, weights included",
@@ -28,6 +29,7 @@ FILES = {
     "manifest.json.sha256": "SHA-256 of manifest.json",
 }
 EVENTS_SHOWN = 3
+UNKNOWN = "The package says in `unknown_items`, too, how many events of the history are of items that it does not know."
 
 
 def readme(manifest: Mapping[str, Any], files: Sequence[str], golden: Sequence[Mapping[str, Any]], known: Any) -> str:
@@ -92,6 +94,12 @@ def _question(m: Mapping[str, Any]) -> str:
     if m["kind"] == "recommender":
         return f"which {m['k']} of {m['n_catalogue']:,} items are this person's next ones?"
     what = "how probable it is" if m["answers"] == PROBABILITIES else f"what {m['answers']} are to be expected"
+    if (
+        m["kind"] != "table"
+        and m["task"] in own_tasks()
+        and (question := find_task({"name": m["task"]}).words.question)
+    ):
+        what = f"{question} It says {what}"
     if m.get("further"):
         what += f", and what {', '.join(m['further'])} are"
     if m["kind"] == "table":
@@ -143,14 +151,34 @@ def _request(m: Mapping[str, Any]) -> Iterator[str]:
             yield "items alone. The answer's `fallback` says how many of its items, the last ones, each fallback gave."
         yield '`reason` is "" or, where nothing of the history can be read and the list is the same for all, '
         yield f'"{m["preprocessing"]["empty"]}"; of an empty list "{m["preprocessing"]["nothing"]}".'
+        yield UNKNOWN
     else:
+        yield from _meaning(m)
         yield "`reason` says why there is no number, and is empty where there is one."
+        yield UNKNOWN
         if levels := m.get("levels"):
             yield f"`quantiles` are days, at {', '.join(map(str, levels))}; one of {m['horizon_days']:g} says"
             yield "that it is later than the window."
         if {"price_level", "position"} & set(m.get("features", ())):
             yield "Levels of price, and a customer's place among others, are told by the shop as it stood on the last"
             yield "day at which the model was judged: export a newer run to move it."
+
+
+def _meaning(m: Mapping[str, Any]) -> Iterator[str]:
+    """What the number is of, in the words of the task; nothing of a task of somebody's own, which has its own."""
+    if m["task"] not in own_tasks():
+        return
+    words = find_task({"name": m["task"]}).words
+    active = "all the time" if m.get("active_days") is None else f"the {m['active_days']:g} days"
+    means = words.means.format(active=active, horizon=f"{m['horizon_days'] or 0:g} days").replace(
+        "the cutoff", "`as_of`"
+    )
+    if m["answers"] == PROBABILITIES and means:
+        yield f"`probability` is that of this: {means}"
+    elif means:
+        yield f"`expected`: {means}"
+    if m["answers"] == AMOUNTS:
+        yield f"Money is in {m['data'].get('currency') or 'the currency of the log, which was not told'}."
 
 
 def _rules(m: Mapping[str, Any], known: Any) -> Iterator[str]:

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from shopkeeper.tasks.find import find_task, own_tasks
+
 LISTS = {
     "English": (
         "How these suggestions come about",
@@ -78,6 +80,7 @@ WORDS: dict[str, dict[str, str]] = {
         "again": "may be shown again",
         "left out": "are left out",
         "probabilities": "how probable it is that something happens within the next {days}",
+        "probable": "how probable it is that {of_you}",
         "counts": "how often you will order within the next {days}",
         "amounts": "for how much you will buy within the next {days}",
         "days": "when within the next {days} you will order",
@@ -95,6 +98,7 @@ WORDS: dict[str, dict[str, str]] = {
         "again": "могут быть показаны снова",
         "left out": "не показываются",
         "probabilities": "вероятность того, что произойдёт в ближайшие {days}",
+        "probable": "вероятность того, что {of_you}",
         "counts": "сколько раз вы закажете в ближайшие {days}",
         "amounts": "на какую сумму вы купите в ближайшие {days}",
         "days": "когда в ближайшие {days} вы сделаете заказ",
@@ -112,6 +116,7 @@ WORDS: dict[str, dict[str, str]] = {
         "again": "можуть бути показані знову",
         "left out": "не показуються",
         "probabilities": "ймовірність того, що станеться в найближчі {days}",
+        "probable": "ймовірність того, що {of_you}",
         "counts": "скільки разів ви замовите в найближчі {days}",
         "amounts": "на яку суму ви купите в найближчі {days}",
         "days": "коли в найближчі {days} ви зробите замовлення",
@@ -129,12 +134,13 @@ def statement(manifest: Mapping[str, Any], columns: list[str]) -> str:
     texts = LISTS if manifest["kind"] == "recommender" else ESTIMATES
     parts = []
     for language, (title, *sentences) in texts.items():
-        said = _said(manifest, WORDS[language], columns)
+        said = _said(manifest, language, columns)
         parts += [f"## {language}", "", f"**{title}**", "", *(one.format(**said) for one in sentences), ""]
     return "\n".join(parts)
 
 
-def _said(m: Mapping[str, Any], words: Mapping[str, str], columns: list[str]) -> dict[str, str]:
+def _said(m: Mapping[str, Any], language: str, columns: list[str]) -> dict[str, str]:
+    words = WORDS[language]
     longest, until, days = m["history"]["max_length"], m["data"].get("trained_until"), m.get("horizon_days")
     row = m["kind"] == "table"
     read = words["row"].format(columns=", ".join(columns)) if row else (
@@ -144,6 +150,15 @@ def _said(m: Mapping[str, Any], words: Mapping[str, str], columns: list[str]) ->
         "read": read,
         "until": words["until"].format(day=until[:10]) if until else "",
         "seen": words["left out" if m.get("filter_seen") else "again"],
-        "what": words["session" if "session" in m else m.get("answers") or "probabilities"].format(days=within),
+        "what": _what(m, words, language).format(days=within),
         "apart": words["apart of row" if row else "apart"],
     }
+
+
+def _what(m: Mapping[str, Any], words: Mapping[str, str], language: str) -> str:
+    """What is estimated, with {days}: of a task of this package's own in its words, unless a table has the labels."""
+    if "session" in m:
+        return words["session"]
+    known = m["kind"] != "table" and m["task"] in own_tasks()
+    of_you = find_task({"name": m["task"]}).words.of_you if known else {}
+    return words["probable"].format(of_you=of_you[language]) if of_you else words[m.get("answers") or "probabilities"]
