@@ -160,6 +160,7 @@ def bad(**methods: Any) -> type[sk.Model]:
 @pytest.mark.parametrize(
     ("model", "words"),
     [
+        (bad(score=lambda self, h: h), "score gives a Histories, which is no array of numbers"),
         (bad(score=lambda self, h: np.zeros((len(h), 3))), r"array of shape \(\d+, 3\); give one row"),
         (bad(score=lambda self, h: np.full((len(h), len(self.items_)), np.nan)), "scores must be finite"),
         (bad(fit=lambda self, e: None), "Bad.fit returns None; return self, as scikit-learn does"),

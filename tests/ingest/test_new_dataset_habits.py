@@ -11,6 +11,7 @@ from shopkeeper.arrange.prepare import prepare_dataset
 from shopkeeper.data.prepared import Prepared
 from shopkeeper.ingest.dataset import parse
 from shopkeeper.ingest.guesses.new_dataset import guess_dataset
+from shopkeeper.schema import EVENT_CODE
 
 
 def test_a_list_of_customer_and_date_is_purchases(tmp_path: Path):
@@ -80,3 +81,40 @@ def test_a_log_of_sessions_is_split_by_sessions(tmp_path: Path):
     bought = log(20, "session_id,sku,time,customer,order,price").replace("Z\n", "Z,k,o,2\n")
     told = yaml.safe_load(guess_dataset(written(tmp_path, "b.csv", bought)))
     assert told["defaults"][-1] == {"override /split@_global_.split": "temporal"}
+
+
+def test_times_and_seconds_on_a_page_are_no_items(tmp_path: Path):
+    rows = "".join(f"s{n // 4},/p/{n * 7 % 11},{1740787259831 + n * 60_011},{n / 8 + 1}\n" for n in range(200))
+    told = yaml.safe_load(guess_dataset(written(tmp_path, "s.csv", "session_id,page,ts_ms,dwell_s\n" + rows)))
+    columns = told["columns"]
+    assert (columns["timestamp"], columns["user_id"], columns["item_id"]) == ("ts_ms", "session_id", "page")
+    assert told["timestamp"] == {"unit": "ms"}
+    unnamed = guess_dataset(written(tmp_path, "u.csv", "session_id,page,moment,dwell_s\n" + rows))
+    assert yaml.safe_load(unnamed)["columns"]["item_id"] == "page"
+
+
+def test_units_that_came_back_and_orders_that_were_cancelled_may_stand_in_columns_of_their_own(tmp_path: Path):
+    rows = [
+        f"{n // 2},2024-0{1 + n // 40}-{1 + n % 28:02d} 10:00,c{n % 7},w{n % 5},{2 + n % 3},{2 * (n % 10 == 0)},"
+        f"{['complete', 'cancelled', 'Not cancelled'][n // 2 % 3]}"
+        for n in range(200)
+    ]
+    header = "order,date,customer,product,quantity,returned_qty,status\n"
+    told = yaml.safe_load(text := guess_dataset(written(tmp_path, "w.csv", header + "\n".join(rows) + "\n")))
+    doubts = [
+        line.removeprefix("# DOUBT: ") for line in text.splitlines() if "which count" in line or "above 0" in line
+    ]
+    assert len(doubts) == 2
+    assert doubts[0].startswith("'returned_qty' is above 0 in 20 of the first 200 rows")
+    assert doubts[1].startswith("'status' is cancelled in 66 of the first 200 rows")
+    steps, kinds = doubts[0].partition("steps: ")[2].split(" and event_type: ")
+    told |= {"steps": yaml.safe_load(steps), "event_type": yaml.safe_load(kinds), "max_rejected_share": 0.5}
+    told |= yaml.safe_load("cancelled: " + doubts[1].partition("cancelled: ")[2])
+    p = Prepared.open(prepare_dataset(told, tmp_path, tmp_path / "out", progress=False))
+    events = p.events
+    returned = events.event_type == EVENT_CODE["return"]
+    kept = [row.split(",") for row in rows if not row.endswith(",cancelled")]
+    assert len(events.item) - int(returned.sum()) == len(kept)
+    assert int(returned.sum()) == sum(int(row[5]) > 0 for row in kept)
+    assert events.quantity is not None
+    assert set(events.quantity[returned].tolist()) == {2.0}

@@ -1,9 +1,9 @@
-"""What was brought back: rows of negative units, and how a config makes returns of them."""
+"""What was brought back or cancelled: by negative units, or by columns beside the order; what a config says of it."""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import polars as pl
 
@@ -11,6 +11,11 @@ from shopkeeper.ingest.guesses.numbers import row_numbers
 from shopkeeper.ingest.guesses.scalars import DOUBT, quoted
 
 MARK = r"^([A-Za-z]{1,4}[-_/]?)"  # before the digits of a number of an order
+# What shops call a column of units, or of amounts, that came back; and an order that does not stand.
+CAME_BACK = r"return|refund|retour|r[üu]ck|zur[üu]ck|devol|resi$|reso|zwrot|rembours|возврат|поверн"
+CANCELLED = r"cancel|storn|annul|anul|отмен|скасов"
+NOT_CANCELLED = r"(not|un|nicht|не).?(cancel|storn|annul|anul|отмен|скасов)"
+MAY_BE_STATES = 20  # different values of a column of an order's state
 MOST, STRAY = 0.5, 0.001  # shares of the negative rows that a mark must name, of the others that may bear it
 
 
@@ -62,3 +67,32 @@ def _mark_of(frame: pl.DataFrame, columns: Mapping[str, str], negative: pl.Serie
         return ""
     mark = str(found[columns["order_id"]][0])
     return mark if int((marks.filter(~negative) == mark).sum()) <= STRAY * frame.height else ""
+
+
+def what_became(frame: pl.DataFrame, columns: Mapping[str, str], unused: Sequence[str]) -> list[str]:
+    """Doubts about purchases of which an unused column says that they were cancelled, or how many units came back."""
+    doubts, where = [], f"of the first {frame.height:,} rows"
+    for theirs in (name for name in unused if not frame[name].dtype.is_nested()):
+        texts = frame[theirs].cast(pl.String).str.strip_chars()
+        if re.search(CAME_BACK, theirs, re.IGNORECASE) and "quantity" in columns:
+            n = int((row_numbers(frame[theirs], None) > 0).sum())
+            if n and not re.search(r"date|time|datum|zeit|\bid$", theirs, re.IGNORECASE):
+                also = f'column: {quoted(theirs)}, matches: "[1-9]", event: return, into: event'
+                also += f", taking: {{{quoted(columns['quantity'])}: {quoted(theirs)}}}"
+                doubts.append(
+                    f"{DOUBT}'{theirs}' is above 0 in {n:,} {where}; where it says how many units came back: "
+                    f"steps: [{{also: {{{also}}}}}] "
+                    f"and event_type: {{value: purchase, rules: [{{column: event, matches: return, value: return}}]}}"
+                )
+                continue
+        states = texts.drop_nulls().value_counts(sort=True, name="rows")
+        if states.height > MAY_BE_STATES:
+            continue
+        for state, n in states.iter_rows():
+            if re.search(CANCELLED, state, re.IGNORECASE) and not re.search(NOT_CANCELLED, state, re.IGNORECASE):
+                told = quoted(f"^{re.escape(state)}$")
+                doubts.append(
+                    f"{DOUBT}'{theirs}' is {quoted(state)} in {n:,} {where}, which count as purchases; to leave such "
+                    f"orders out: cancelled: {{column: {quoted(theirs)}, matches: {told}, orders: leave_out}}"
+                )
+    return doubts

@@ -10,7 +10,7 @@ NAMES = {  # our column -> what shops call it, most telling first
     r"^(acheteur|usuario|comprador|utente|acquirente|klant|klient|nabywca|клиент|покупатель|клієнт|покупець)",
     "item_id": r"^(item|product|sku|article|stock.?code|asin|isbn|movie|track|book|brand|good|artikel)|"
     r"^(code|r[ée]f[ée]rence|codice|c[oó]digo|kod|код)?.?(produ[ikc]t|prodott|art[ií]c|articol|towar|товар|артикул)",
-    "timestamp": r"time|date|^ts$|_at$|^created$|datum|zeit|^when$|^data\b|fecha|дата|^время|^час\b",
+    "timestamp": r"time|date|(^|_)(ts|epoch)($|_)|_at$|^created$|datum|zeit|^when$|^data\b|fecha|дата|^время|^час\b",
     "event_type": r"event|action|behaviou?r|^type$|kind|interaction|vorgang|ereignis|^aktion|"
     r"[ée]v[ée]nement|событие|подія",
     "order_id": r"order|invoice|transaction|basket|receipt|(charge|payment).?(id|no|nr|number)$|"

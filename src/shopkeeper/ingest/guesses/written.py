@@ -9,7 +9,7 @@ import numpy as np
 import polars as pl
 import pyarrow as pa
 
-from shopkeeper.ingest.guesses.back import return_rules
+from shopkeeper.ingest.guesses.back import return_rules, what_became
 from shopkeeper.ingest.guesses.beside import basket_line, discount_doubt, is_packed, item_columns, last_of, person_lines
 from shopkeeper.ingest.guesses.currencies import NAMED as CURRENCY
 from shopkeeper.ingest.guesses.currencies import currency_lines
@@ -87,7 +87,7 @@ def _given_ids(frame: pl.DataFrame, columns: dict[str, str], nameless: bool) -> 
         if not spare:
             constants += [f"  {DOUBT}no column is left for {ours}: every row is of the one `all`", f"  {ours}: all"]
             continue
-        columns[ours] = max(spare, key=lambda c: frame[c].n_unique())
+        columns[ours] = max(spare, key=lambda c: (not _measured(frame[c]), frame[c].n_unique()))
         why = f"no column is called like a {ours}; '{columns[ours]}' has the most different values"
         held = [c for c in spare if re.search(HOLDERS, c, re.IGNORECASE)] if ours == "user_id" else []
         if held and not nameless:
@@ -97,6 +97,14 @@ def _given_ids(frame: pl.DataFrame, columns: dict[str, str], nameless: bool) -> 
             columns[ours], why = spare[0], f"the columns have no names; '{spare[0]}' is the {ours} by its place"
         doubts.append(f"  {DOUBT}{why}")
     return ["constants:", *constants] if constants else [], doubts
+
+
+def _measured(column: pl.Series) -> bool:
+    """Whether a column holds times, or numbers with fractions (prices, seconds on a page): ids are neither."""
+    if column.dtype.is_nested():
+        return False
+    found = numbers(column)
+    return time_options(column)[0] is not None or (found is not None and bool((found % 1 != 0).any()))
 
 
 def _column_lines(frame: pl.DataFrame, ours: str, theirs: str, joined: dict[str, tuple[str, str]]) -> list[str]:
@@ -159,6 +167,8 @@ def _event_lines(
         names = " or ".join(f"'{c}'" for c in few if not frame[c].null_count() and not CURRENCY.search(last_of(c)))
         hint = f"; if {names} does, write event_type: {{column: …, map: {{…}}}}" if names else ""
         doubts, rules = return_rules(frame, columns, None, decimal) if kind == "purchase" else ([], [])
+        if kind == "purchase":
+            doubts += what_became(frame, columns, [c for c in frame.columns if c not in columns.values()])
         what = f"every {'other ' * bool(rules)}row is taken as a {kind}"
         lines += [*doubts, f"{DOUBT}no column tells kinds of events apart; {what}{hint}"]
         lines += ["event_type:", f"  value: {kind}", *_rules(rules)] if rules else [f"event_type: {kind}"]
