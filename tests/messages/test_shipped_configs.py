@@ -85,3 +85,16 @@ def test_a_wrong_setting_in_a_file_of_any_group_would_be_found():
 
         with pytest.raises(UserError, match=r"Did you mean"):
             use()
+
+
+# What decides what a SASRec learns: other defaults of `conf/model/sasrec.yaml` leave results as they were measured.
+LEARNED_BY = {"width", "blocks", "dropout", "lr", "weight_decay"}
+
+
+@pytest.mark.parametrize("path", [
+    *(p for p in EXPERIMENTS if "override /model: sasrec\n" in p.read_text()),
+    *(p for p in GROUPED if "defaults: [sasrec, _self_]" in p.read_text()),
+], ids=lambda p: p.stem)  # fmt: skip
+def test_what_builds_on_sasrec_says_itself_what_it_was_measured_with(path: Path):
+    said = yaml.safe_load(path.read_text())
+    assert LEARNED_BY - set(said.get("model", said)) == set()
