@@ -76,6 +76,15 @@ def test_who_turns_to_another_brand_is_known_by_recent_purchases_and_who_is_loya
     assert model.settings["half_life_days"] is None or model.settings["half_life_days"] >= 60
 
 
+def test_questions_of_a_window_are_right_or_wrong_together() -> None:
+    window_B = np.repeat(np.arange(3), 100)
+    gain_B = np.repeat([0.3, -0.1, -0.1], 100) + np.tile([-0.01, 0.01], 150)  # one window says it all
+    assert gain_B.mean() > gain_B.std(ddof=1) / np.sqrt(300)
+    assert inside.standard_error(gain_B, window_B) == pytest.approx(np.std([0.3, -0.1, -0.1], ddof=1) / np.sqrt(3))
+    alike_B = np.tile([0.3, -0.1], 150)  # each window the same: as question by question
+    assert inside.standard_error(alike_B, window_B) == pytest.approx(alike_B.std(ddof=1) / np.sqrt(300))
+
+
 def of_tastes(rng: np.random.Generator, first: int, then: int, again: int = 0) -> list[int]:
     """`first` items of one taste, `then` of another one, `again` of the first; a taste has 8 items."""
     a, b = ((8 * taste + rng.permutation(8) + 1).tolist() for taste in rng.permutation(6)[:2])

@@ -32,13 +32,20 @@ def test_an_event_one_half_life_before_the_cutoff_counts_half(tmp_path):
     np.testing.assert_allclose(scores(Popularity(5, "user"), prepared, split), [0, 0.25, 1, 1], rtol=1e-6)
 
 
-def test_what_is_older_than_the_window_does_not_count(tmp_path):
+def test_what_is_older_than_the_window_only_tells_equal_counts_apart(tmp_path):
     when = [[0, 10 * DAY, 11 * DAY, 12 * DAY], [5 * DAY, 90 * DAY, 91 * DAY]]
     prepared, split = tiny_prepared(tmp_path, [[1, 2, 3, 3], [3, 1, 1]], when)
-    assert scores(Popularity(window_days=5), prepared, split).tolist() == [0, 0, 1, 1]
-    assert scores(Popularity(window_days=4.9), prepared, split).tolist() == [0, 0, 1, 0]
-    np.testing.assert_allclose(scores(Popularity(5, window_days=5), prepared, split), [0, 0, 1, 0.5], rtol=1e-6)
-    assert scores(Popularity(window_days=4.9, relative_to="user"), prepared, split).tolist() == [0, 0, 1, 1]
+    for model, wanted in {
+        Popularity(window_days=5): [0, 0, 1, 1],
+        Popularity(window_days=4.9): [0, 0, 1, 0],
+        Popularity(5, window_days=5): [0, 0, 1, 0.5],
+        Popularity(window_days=4.9, relative_to="user"): [0, 0, 1, 1],
+    }.items():
+        np.testing.assert_allclose(scores(model, prepared, split), wanted, atol=0.01)
+    # In the last days 2 and 3 were taken once each, 3 twice long before, and 4 only then; 1 is a target alone.
+    when = [[0, DAY, 50 * DAY, 50 * DAY, 51 * DAY, 52 * DAY], [0, 51 * DAY, 52 * DAY]]
+    prepared, split = tiny_prepared(tmp_path / "few", [[3, 3, 2, 3, 1, 1], [4, 1, 1]], when)
+    assert np.argsort(-scores(Popularity(window_days=3), prepared, split), kind="stable").tolist()[:3] == [3, 2, 4]
 
 
 def test_users_without_training_rows_do_not_disturb_the_others_own_time(tmp_path):

@@ -5,8 +5,10 @@ constant is wrong in most. A model that has such settings names their options an
 the training rows: earlier windows of the same timeline (`windows.py`), or everybody's last step where there is order
 alone. The model is fitted on what lies before each window with every option in turn, one setting after the other in
 the order of the options; the option with the highest mean NDCG@k is taken where it gains more over the first one than
-one standard error of the difference, question by question, so that few questions decide nothing. (The rule is that of
-L. Breiman, J. Friedman, R. Olshen and C. Stone, "Classification and Regression Trees", 1984, section 3.4.3, for pairs.)
+one standard error of the difference, so that few questions decide nothing; nor do few windows, whose questions are
+right or wrong together: the error is the larger of that question by question and that window by window. (The rule is
+that of L. Breiman, J. Friedman, R. Olshen and C. Stone, "Classification and Regression Trees", 1984, section 3.4.3, for
+pairs.)
 
 Neither validation nor test is looked at, and a model that is trained anew on later rows chooses anew. What it costs, in
 fits of the model: one for each window and option that moves what is counted (of item-kNN four), on logs of up to
@@ -104,6 +106,8 @@ class Open:
             log.info("auto: nothing is asked inside of the training rows; %s", _said(settings, asked))
             return settings
 
+        window_B = np.repeat(np.arange(len(windows)), [len(w.requests) for w in windows])
+
         def value(some: Settings) -> np.ndarray:
             each = [ndcg_of_each(fitted(some, w.split), w.requests, w.targets, w.split, fit) for w in windows]
             return np.concatenate(each)
@@ -115,7 +119,7 @@ class Open:
             others = {option: value({**settings, name: option}) for option in left}
             best = max(others, key=lambda option: others[option].mean())
             gain = others[best] - now
-            if len(gain) > 1 and gain.mean() > gain.std(ddof=1) / np.sqrt(len(gain)):
+            if len(gain) > 1 and gain.mean() > standard_error(gain, window_B):
                 settings, now = {**settings, name: best}, others[best]
         what = f"{len(now)} questions inside of the training rows"
         log.info("auto: %s (NDCG@%d %.4f, first %.4f, of %s)", _said(settings, asked), fit.k, now.mean(), began, what)
@@ -133,6 +137,17 @@ class Open:
         """The settings of a saved model, of what `load_arrays` read with `ROOM`."""
         kept = {name: arrays[ROOM + name].item() for name in self.left if ROOM + name in arrays}
         return {**self.first, **{name: None if np.isnan(value) else value for name, value in kept.items()}}
+
+
+def standard_error(gain_B: np.ndarray, window_B: np.ndarray) -> float:
+    """Of the mean of two or more gains: question by question, or window by window (0 … W - 1) where that is more."""
+    mean, n = gain_B.mean(), len(gain_B)
+    by_question = float(gain_B.std(ddof=1) / np.sqrt(n))
+    beside_W = np.bincount(window_B, gain_B - mean)
+    if len(beside_W) < 2:
+        return by_question
+    by_window = float(np.sqrt((beside_W**2).sum() * len(beside_W) / (len(beside_W) - 1)) / n)
+    return max(by_question, by_window)
 
 
 def _windows(split: Split, types: list[int], most: int) -> list[Window]:

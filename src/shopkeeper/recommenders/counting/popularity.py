@@ -5,8 +5,8 @@ r"""Recency-weighted popularity: the same list for everyone, and the fallback of
 with half-life h in days and T the time of the last training row of the log (`relative_to: cutoff`; any common T gives
 the same order) or of the event's own user (`relative_to: user`, which weighs how recent an event is in its customer's
 life). Without a half-life every event counts as much as any other; with `window_days` those do that are at most so old,
-and no older one counts; `auto` asks earlier windows of the training rows (`inside.py`). On data that has only an order
-all count alike.
+and older ones only tell apart what they leave alike, as few days of few orders do with most items; `auto` asks earlier
+windows of the training rows (`inside.py`). On data that has only an order all count alike.
 Source of the baseline with time: Ji, Sun, Zhang & Li, "A Re-visit of the Popularity Baseline in Recommender
 Systems", SIGIR 2020.
 
@@ -36,6 +36,7 @@ if TYPE_CHECKING:
     from scipy import sparse
 
 REFERENCES = ("cutoff", "user")
+TIES = 0.01  # what the count of all time adds at most, in least weights of a window
 OPTIONS = {
     "window_days": (30.0, 3.0, 7.0, 14.0, 60.0, 120.0, None),
     "half_life_days": (30.0, 3.0, 7.0, 14.0, 60.0, 120.0, None),
@@ -116,11 +117,12 @@ def item_popularity(
 ) -> np.ndarray:
     """Weighted count of each item's training rows: float32 (V,), 0 for padding and for what nobody took.
 
+    With `window_days` at most a hundredth of the least weight inside of it is added, by the count of all time.
     `event_weights` maps names of event types to weights; types that are not named count nothing.
     """
     offsets, rows = split.training_rows()
     events = prepared.events
-    weight = type_weights(event_weights)[events.event_type[rows]]
+    weight = all_time = type_weights(event_weights)[events.event_type[rows]]
     if (half_life_days or window_days) and events.timestamp is not None and len(rows):
         at = events.timestamp[rows]
         if relative_to == "user":
@@ -132,7 +134,11 @@ def item_popularity(
             weight = weight * (last - at <= window_days * MICROSECONDS_PER_DAY)
         if half_life_days:
             weight = weight * np.exp2((at - last) / (half_life_days * MICROSECONDS_PER_DAY))
-    return np.bincount(events.item[rows], weight, prepared.n_items + 1).astype(np.float32)
+    count_V = np.bincount(events.item[rows], weight, prepared.n_items + 1)
+    if window_days and weight.any():
+        all_V = np.bincount(events.item[rows], all_time, prepared.n_items + 1)
+        count_V += all_V * (TIES * weight[weight > 0].min() / all_V.max())
+    return count_V.astype(np.float32)
 
 
 def popularity_of_the_rest(split: Split, target_events: Iterable[str]) -> np.ndarray:
