@@ -51,7 +51,12 @@ KINDS = {
     "report": Kind("report", "set out to a new folder"),
     "bundle": Kind("bundle", "set name to another one", called=("recommender", "customer", "table")),
     "triton": Kind("Triton model repository", "choose another folder with --to"),
-    "answers": Kind("folder of answers", "choose another one", beside=r"part-\d{5,}\.parquet"),
+    "answers": Kind(  # what reads the folder as one table skips names that begin so
+        "folder of answers",
+        "choose another one",
+        mark="_manifest.json",
+        beside=r"_manifest\.json|part-\d{5,}\.parquet",
+    ),
     "segments": Kind("folder of segments", "set out to a new folder"),
     "audience": Kind("folder of an audience", "set out to a new folder"),
     "uplift": Kind("folder of an uplift", "set out to a new folder"),

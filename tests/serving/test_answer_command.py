@@ -139,7 +139,8 @@ def test_a_customer_base_is_answered_in_parts_as_it_is_one_by_one(
         (alone,) = bundle.recommend([[f"i{1 + (n + e) % 12}" for e in range(n + 1)]], k=3)
         assert row["items"] == [i for i, _ in alone]
         np.testing.assert_allclose(row["scores"], [s for _, s in alone])
-    told = json.loads((tmp_path / "out/manifest.json").read_text())
+    assert pq.read_table(tmp_path / "out").to_pylist() == found  # the folder is one table
+    told = json.loads((tmp_path / "out/_manifest.json").read_text())
     assert (told["customers"], told["k"], len(told["files"])) == (10, 3, 3)
 
 
@@ -164,7 +165,7 @@ def test_a_killed_command_goes_on_behind_its_last_part_and_ends_alike(folder: Pa
     assert done.returncode == -signal.SIGKILL
     before = {p.name: p.stat().st_mtime_ns for p in out.glob("*.parquet")}
     assert sorted(before) == ["part-00000.parquet", "part-00001.parquet"]
-    assert not (out / "manifest.json").exists()
+    assert not (out / "_manifest.json").exists()
     with pytest.raises(UserError, match="holds answers of another bundle, file or settings"):
         answer_everybody(Bundle.load(folder), customers, out, per_part=3, k=2)
     assert answer_everybody(Bundle.load(folder), customers, out, per_part=3) == 10

@@ -31,7 +31,7 @@ ANSWERS = Folder(
             """,
         ),
         file(
-            "manifest.json",
+            "_manifest.json",
             "what was asked; written last",
             """
             kind            text          answers

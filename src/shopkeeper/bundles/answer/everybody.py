@@ -1,6 +1,7 @@
 """A whole customer base answered into Parquet: streamed, in parts, and gone on with where it was ended.
 
-The folder holds `part-00000.parquet`, … with a row per customer, in the order of the input; `manifest.json` comes last.
+The folder holds `part-00000.parquet`, … with a row per customer, in the order of the input; last `_manifest.json`:
+programs that read a folder as one table (pandas, Arrow, Spark) pass over names that begin with `_` or `.`.
 A part is there whole or not at all, so that whoever was killed goes on behind the last one.
 """
 
@@ -14,10 +15,10 @@ from typing import TYPE_CHECKING, Any
 from shopkeeper.bundles.answer.answers import Answer
 from shopkeeper.bundles.answer.bundle import Bundle
 from shopkeeper.bundles.answer.events import COLUMNS
-from shopkeeper.bundles.answer.integrity import MANIFEST, SEAL
+from shopkeeper.bundles.answer.integrity import SEAL
 from shopkeeper.errors import UserError
 from shopkeeper.files import atomic_file, read_json, remove_made, sha256_file, write_json
-from shopkeeper.folders import UNFINISHED, check_target, made_here
+from shopkeeper.folders import KINDS, UNFINISHED, check_target, made_here
 from shopkeeper.locks import alone
 from shopkeeper.models.about import PROBABILITIES
 
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
 log = logging.getLogger(__name__)
+MANIFEST = KINDS["answers"].mark
 USER = "user_id"
 AT_ONCE = 2048  # customers in one call
 ROWS = 65_536  # of the input in memory
