@@ -188,3 +188,15 @@ def test_prepared_data_that_lie_elsewhere_are_looked_at_where_a_run_names_them(t
     run.mkdir(parents=True)
     (run / "manifest.json").write_text(json.dumps({"kind": "run", "prepared": str(away)}))
     assert [t.path.name for t in find_customer({"amy"}, tmp_path / "root").traces] == ["users.parquet"]
+
+
+@pytest.mark.parametrize("mark", ["_manifest.json", ".unfinished.json"])
+def test_answers_to_everybody_are_looked_at_wherever_they_lie(tmp_path: Path, mark: str):
+    for place in ("for the mail", "outputs/answers"):
+        folder = tmp_path / place
+        folder.mkdir(parents=True)
+        (folder / mark).write_text(json.dumps({"kind": "answers"}))
+        pq.write_table(pa.table({"user_id": ["amy"]}), folder / "part-00000.parquet")
+    traces = find_customer({"amy"}, tmp_path).traces
+    assert {t.path.parent.name for t in traces} == {"for the mail", "answers"}
+    assert all("then `shopkeeper answer` again without the customer" in t.step for t in traces)

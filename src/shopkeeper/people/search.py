@@ -39,9 +39,9 @@ MADE = [
     *("mlruns", "mlartifacts", "mlflow.db", ".dvc/cache"),
 ]
 NOBODY = re.compile(r"(.*\.)?missing(\.\w+_id)?")  # a setting that lists names of nobody
-KINDS = frozenset(
-    {"run", "report", "prepared", "recommender", "customer", "segments", "audience"}
-)  # of a manifest.json
+KINDS = frozenset({"run", "report", "prepared", "recommender", "customer", "table", "segments", "audience", "uplift",
+                   "answers"})  # fmt: skip
+MARKS = ("manifest.json", "_manifest.json", ".unfinished.json")  # what says of a folder which of these it is
 NOT_MADE = frozenset({".git", ".venv", "node_modules", "__pycache__", "src", "tests", "conf", "raw", "site-packages"})
 
 
@@ -180,12 +180,18 @@ def _of_dvc(root: Path) -> tuple[list[Path], set[str]]:
     return local, far
 
 
+def _kind(folder: Path) -> str | None:
+    """What a folder is, of those that this project makes and that may hold customers."""
+    said = (_manifest(folder / name).get("kind") for name in MARKS)
+    return next((kind for kind in said if isinstance(kind, str) and kind in KINDS), None)
+
+
 def _made_elsewhere(root: Path, known: list[Path]) -> Iterator[Path]:
-    """Runs, reports, bundles and prepared data in folders of other names, and databases beside them."""
+    """Runs, reports, bundles, answers and prepared data in folders of other names, and databases beside them."""
     for folder, inner, files in os.walk(root):
         here = Path(folder)
         inner[:] = sorted(n for n in inner if n not in NOT_MADE and here / n not in known)
-        if here != root and "manifest.json" in files and _manifest(here / "manifest.json").get("kind") in KINDS:
+        if here != root and _kind(here) is not None:
             inner.clear()
             yield here
             continue
@@ -302,6 +308,9 @@ def _step(path: Path, root: Path) -> str:
     except ValueError:
         return f"delete {path} or make it again"
     place = parts[0] if len(parts) > 1 else path.name
+    kind = _kind(path.parent)
+    if kind == "answers":
+        return f"delete {path.parent}, then `shopkeeper answer` again without the customer"
     if ".dvc" in parts:
         return "dvc gc --workspace (after the steps above)"
     if place == "data" and len(parts) > 2:
@@ -332,7 +341,6 @@ def _step(path: Path, root: Path) -> str:
         return f"shopkeeper tune with what made {root / place / parts[1]}, after deleting it"
     if place in ("mlruns", "mlartifacts", "mlflow.db"):
         return "delete the MLflow runs that were logged from this data, then `mlflow gc`"
-    kind = _manifest(path.parent / "manifest.json").get("kind")
-    if kind in KINDS:
+    if kind is not None:
         return f"delete {path.parent} or make it again"
     return f"delete {path} or make it again"
