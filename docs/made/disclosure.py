@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from shopkeeper.bundles.write.explain.statement import statement
 
-LIST = {"kind": "recommender", "history": {"max_length": 200}, "data": {}, "filter_seen": False}
-ESTIMATE = {"kind": "customers", "history": {"max_length": None}, "data": {}, "horizon_days": 90,
+LIST = {"kind": "recommender", "task": "next_item", "history": {"max_length": 200}, "data": {}, "filter_seen": False}
+ESTIMATE = {"kind": "customer", "task": "churn", "history": {"max_length": None}, "data": {}, "horizon_days": 90,
             "answers": "probabilities"}  # fmt: skip
 
 
@@ -14,7 +14,7 @@ def page() -> str:
     lines = ["# What customers may be told", "", "Made from the text that every bundle carries as `statement.md`.",
              "There it is true of that bundle: how many events it reads, until when it learned.", "",
              "## Of a list of products", "", _below(statement(LIST, [])), "",
-             "## Of an estimate about a customer", "", _below(statement(ESTIMATE, []))]  # fmt: skip
+             "## Of an estimate about a customer (who may leave)", "", _below(statement(ESTIMATE, []))]  # fmt: skip
     return "\n".join(lines) + "\n"
 
 

@@ -7,7 +7,7 @@ import re
 from pathlib import Path
 
 import pytest
-from made import benchmarks, commands, elsewhere, errors, included, metrics, models, settings, sources
+from made import benchmarks, commands, disclosure, elsewhere, errors, included, metrics, models, settings, sources
 from made.markdown import docstring
 from made.pages import with_parts
 
@@ -154,3 +154,10 @@ def test_a_page_with_a_part_that_is_not_made_is_an_error():
     assert with_parts("a <!-- figure: sentences | families with a false sentence, models-3, --> b") == "a .0445 b"
     with pytest.raises(KeyError):
         with_parts("<!-- made: nothing of the kind -->")
+
+
+def test_what_customers_may_be_told_is_what_bundles_say_in_three_languages():
+    page = disclosure.page()
+    assert {"English", "Русский", "Українська"} <= headings(page, 3)
+    for said in ("that you buy nothing within the next 90 days", "вы ничего не купите", "ви нічого не купите"):
+        assert said in page
