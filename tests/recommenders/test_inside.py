@@ -24,6 +24,7 @@ from shopkeeper.recommenders.inside import Open
 from shopkeeper.recommenders.item_pairs.ease import EASE
 from shopkeeper.recommenders.knn.item_knn import ItemKNN
 from shopkeeper.recommenders.knn.session_knn import SessionKNN
+from shopkeeper.recommenders.knn.tifu_knn import TIFUKNN
 from shopkeeper.recommenders.windows import earlier_windows, windows_as_asked
 from shopkeeper.schema import EVENT_CODE
 from shopkeeper.splits.write import write_split
@@ -34,6 +35,7 @@ OPEN: dict[str, partial[Any]] = {
     "personal_frequency": partial(PersonalFrequency, "auto", "auto"),
     "item_knn": partial(ItemKNN, "auto", "auto", "auto", "auto", "auto"),
     "ease": partial(EASE, 3.0, half_life_events="auto", self_similarity="auto", every_time="auto"),
+    "tifu_knn": partial(TIFUKNN, half_life_days="auto"),
     "vstan": partial(SessionKNN, "vstan", "auto", "auto", "auto", "auto", "auto"),
 }
 PURCHASE = [EVENT_CODE["purchase"]]
@@ -74,6 +76,14 @@ def test_who_turns_to_another_brand_is_known_by_recent_purchases_and_who_is_loya
     loyal = np.where(rng.random((20, 60)) < 0.3, 1 + u % 5, rng.integers(6, 30, (20, 60)))
     model = fitted(OPEN["personal_frequency"], *daily(tmp_path / "loyal", loyal))
     assert model.settings["half_life_days"] is None or model.settings["half_life_days"] >= 60
+
+
+def test_customers_who_turn_one_after_the_other_are_known_by_their_newest_baskets(tmp_path: Path) -> None:
+    u = np.arange(20)[:, None]
+    turned = np.where(np.arange(60)[None, :] < 10 + 2 * u, 1 + u % 5, 6 + u % 5)
+    assert fitted(OPEN["tifu_knn"], *daily(tmp_path / "turned", turned)).settings["half_life_days"] == 30
+    loyal = np.tile(1 + u % 5, (1, 60))
+    assert fitted(OPEN["tifu_knn"], *daily(tmp_path / "loyal", loyal)).settings["half_life_days"] == 90  # all alike
 
 
 def test_questions_of_a_window_are_right_or_wrong_together() -> None:
@@ -174,7 +184,7 @@ def test_what_was_chosen_is_saved_with_the_model_null_as_null(tmp_path: Path) ->
 @pytest.mark.parametrize("name", list(OPEN))
 def test_a_word_that_is_no_setting_is_refused_with_what_is_one(name: str) -> None:
     told = {"popularity": "window_days", "ease": "half_life_events"}.get(name, "half_life_days")
-    with pytest.raises(UserError, match=rf"model\.{told}=soon must be a number above 0, or null, or auto"):
+    with pytest.raises(UserError, match=rf"model\.{told}=soon must be a number above 0(, or null)?, or auto"):
         OPEN[name].func(**{told: "soon"})
 
 

@@ -28,20 +28,23 @@ from shopkeeper.data.split import Split
 from shopkeeper.errors import UserError, check, nearest, number, or_null, share, whole
 from shopkeeper.features.baskets import Baskets, basket_weights
 from shopkeeper.metrics.best import best_entries
-from shopkeeper.models.about import About
+from shopkeeper.models.about import About, Learned
 from shopkeeper.models.fit import Fit
 from shopkeeper.programs.base import Program
 from shopkeeper.recommenders.arrays import load_arrays, save_arrays
 from shopkeeper.recommenders.counting.popularity import popularity_of_the_rest
+from shopkeeper.recommenders.inside import ROOM, Open, Settings, fitted_as, or_auto
 from shopkeeper.recommenders.reached import reached_or_rest
 from shopkeeper.schema import EVENT_TYPES, event_codes
 
 DECAYS = ("groups", "calendar")
+OPTIONS = {"half_life_days": (90.0, 30.0, 240.0)}
+QUESTIONS = 1000  # asked for each option: customers are compared slowly
 RULES = {
     **dict.fromkeys(("own_share", "basket_decay", "group_decay"), share()),
     **dict.fromkeys(("neighbours", "group_size"), whole(1)),
     "customers": or_null(whole(1)),
-    "half_life_days": number(above=True),
+    "half_life_days": or_auto(number(above=True)),
 }
 
 
@@ -55,7 +58,7 @@ class TIFUKNN:
         basket_decay: r_b, of a basket within its group.
         group_decay: r_g, of a group.
         group_size: m, baskets of a group.
-        half_life_days: h of `decay: calendar`.
+        half_life_days: h of `decay: calendar`; `auto`: what was right inside of the training rows (`inside.py`).
         customers: training customers among whom neighbours are looked for, those who were there last; null: all.
     """
 
@@ -67,7 +70,7 @@ class TIFUKNN:
         basket_decay: float = 0.9,
         group_decay: float = 0.7,
         group_size: int = 7,
-        half_life_days: float = 90.0,
+        half_life_days: float | str = 90.0,
         customers: int | None = 20_000,
     ) -> None:
         if decay not in DECAYS:
@@ -78,7 +81,9 @@ class TIFUKNN:
         check(told, RULES, "tifu_knn: model.")
         self.neighbours, self.own_share, self.decay = neighbours, own_share, decay
         self.basket_decay, self.group_decay, self.group_size = basket_decay, group_decay, group_size
-        self.half_life_days, self.customers = half_life_days, customers
+        self.customers = customers
+        self.open = Open({**told, "decay": decay}, OPTIONS)
+        self.settings: Settings = self.open.first
         self.types: list[int] = []
         self.x_UV = sparse.csr_array((0, 1), dtype=np.float32)
         self.x_VU = sparse.csr_array((1, 0), dtype=np.float32)
@@ -93,8 +98,10 @@ class TIFUKNN:
             reaches=True,
         )
 
-    def fit(self, prepared: Prepared, split: Split, fit: Fit) -> None:
+    def fit(self, prepared: Prepared, split: Split, fit: Fit) -> Learned:
         """Keep the vectors of the customers who have target events among their training rows."""
+        nothing = {"half_life_days": self.decay != "calendar" or prepared.events.timestamp is None}
+        self.settings = self.open.chosen(fitted_as(TIFUKNN, fit), split, fit, nothing, QUESTIONS)
         self.types = event_codes(list(fit.target_events))
         self.rest_V = popularity_of_the_rest(split, fit.target_events)
         known_V = np.zeros(len(self.rest_V), np.float32)
@@ -107,6 +114,7 @@ class TIFUKNN:
         if self.customers is not None and len(known) > self.customers:
             known = np.sort(_latest(trained, known, self.customers))
         self._keep(x_UV[known].astype(np.float32))
+        return self.open.learned(self.settings)
 
     def _keep(self, x_UV: sparse.csr_array) -> None:
         self.x_UV = x_UV
@@ -123,7 +131,7 @@ class TIFUKNN:
 
     def _decay(self) -> tuple[float, float, float, int]:
         """What `basket_weights` takes."""
-        days = self.half_life_days if self.decay == "calendar" else 0.0
+        days = self.settings["half_life_days"] if self.decay == "calendar" else 0.0
         return days, self.basket_decay, self.group_decay, self.group_size
 
     def score(self, requests: Requests) -> np.ndarray:
@@ -181,14 +189,16 @@ class TIFUKNN:
         """Write the customers' vectors, the types that are read and the fallback as `weights.npz`."""
         x = self.x_UV
         arrays = {"indptr": x.indptr, "indices": x.indices, "values": x.data, "fallback": self.rest_V}
-        save_arrays(folder, "tifu_knn", arrays | {"types": np.array(self.types, np.int8)})
+        arrays |= {"types": np.array(self.types, np.int8)} | self.open.arrays(self.settings)
+        save_arrays(folder, "tifu_knn", arrays)
 
     def load(self, folder: Path) -> None:
         """Read what `save` wrote."""
-        a = load_arrays(folder, "tifu_knn", ("indptr", "indices", "values", "fallback", "types"))
+        a = load_arrays(folder, "tifu_knn", ("indptr", "indices", "values", "fallback", "types", ROOM))
         shape = (len(a["indptr"]) - 1, len(a["fallback"]))
         self._keep(sparse.csr_array((a["values"], a["indices"], a["indptr"]), shape=shape))
         self.rest_V, self.types = a["fallback"], a["types"].tolist()
+        self.settings = self.open.opened(a)
 
 
 def _latest(requests: Requests, rows: np.ndarray, count: int) -> np.ndarray:
