@@ -128,6 +128,57 @@ def test_an_item_is_no_class_before_it_was_seen_and_demand_knows_nothing_of_its_
     np.testing.assert_array_equal(again.demand_TCS[day_T < 9], early)
 
 
+def test_a_query_is_told_demand_of_some_days_before_and_not_asked_for_what_was_not_there_then(tmp_path: Path):
+    model, fresh, plan, _, split = opened(tmp_path)
+    aged = OwnHistory(split, ("purchase",), age=20.0)
+    aged.open(model._network(), model.recipe, None)
+    aged.ready(model._network(), plan, torch.device("cpu"), 0)
+    users = np.arange(len(aged.length_U))
+    now, told = (o.show(users, plan, 1, 3, torch.device("cpu")) for o in (fresh, aged))
+    assert isinstance(now, AskedBatch)
+    assert isinstance(told, AskedBatch)
+    day = aged.start_T // DAY
+    late = day[now.asked.table_Q.numpy()] - day[told.asked.table_Q.numpy()]
+    elapsed = day[now.asked.table_Q.numpy()] - day[0]
+    assert 5 < late.max() <= 20
+    assert (late >= 0).all()
+    assert (late <= np.minimum(elapsed / 2, 20) + 1).all()
+    other = aged.show(users, plan, 1, 4, torch.device("cpu"))
+    assert isinstance(other, AskedBatch)
+    rows = lambda batch: set(zip(batch.asked.slot_Q.tolist(), batch.asked.table_Q.tolist(), strict=True))
+    assert rows(other) != rows(told)
+    assert aged.own.time is not None
+    few = [aged._known_until(aged.own.time[q + 1], q, 1, 3) for q in (np.arange(0, 40), np.arange(20, 40))]
+    np.testing.assert_array_equal(few[0][20:], few[1])
+    assert SASRec(history="kernel", item_statistics="nightly", demand_age=20.0)._objective(split, FIT).age == 0
+
+
+def test_what_came_into_the_shop_since_demand_is_known_is_not_asked_for(tmp_path: Path):
+    bought = [[1, 1, 2, 2, 1, 2, 1, 1]] * 30
+    times = [[t * DAY for t in (0, 10, 11, 12, 13, 14, 15, 16)]] * 30
+    prepared, split = tiny_prepared(tmp_path, bought, times)
+    model = SASRec(history="kernel", **SMALL, epochs=1)
+    model.fit(prepared, split, NO_VALIDATION)
+    assert model.trained is not None
+    asked = {}
+    for age in (0.0, 6.0):
+        objective = OwnHistory(split, ("purchase",), age=age)
+        objective.open(model._network(), model.recipe, None)
+        objective.ready(model._network(), model.trained.plan, torch.device("cpu"), 0)
+        batch = objective.show(np.arange(30), model.trained.plan, 1, 1, torch.device("cpu"))
+        assert isinstance(batch, AskedBatch)
+        a = batch.asked
+        assert a.pairs is not None
+        table_Q, day_T = a.table_Q.numpy(), objective.start_T // DAY
+        for query, column in ((a.query_L, a.class_L), (a.pairs.query_R, a.class_R)):
+            new = column.numpy() == 1  # item 2 is first seen on day 11
+            assert new.any()
+            assert (day_T[table_Q[query.numpy()[new]]] >= 10).all()
+        asked[age] = len(a.class_L)
+    assert asked[0.0] == 30 * 5
+    assert 30 * 2 < asked[6.0] < asked[0.0]  # item 1 always, item 2 now and then
+
+
 def test_demand_of_a_log_of_hours_is_known_before_its_end(tmp_path: Path):
     minute = DAY // 1440
     bought = [[1, 1, 2, 1, 2, 2, 1, 1]] * 3

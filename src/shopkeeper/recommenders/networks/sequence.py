@@ -53,6 +53,7 @@ OWN: dict[str, tuple[Any, Rule]] = {  # settings of what is trained, with their 
     "item_statistics": ("frozen", one_of("frozen", "nightly")),
     "network_pace": (1.0, share(above=True)),
     "basket_weight": (0.0, share()),
+    "demand_age": (0.0, number()),
     "content": ("none", CONTENT),
     "id_dropout": (0.5, number(below=1)),
     "item_init": ("random", one_of("random", "svd", "content")),
@@ -68,7 +69,8 @@ class SequenceRecommender(SequenceModel):
     it demand, as `item_statistics` says: at the training end (`frozen`) or until the midnight before each request
     (`nightly`); `network_pace`: of the learning rate, what the network gets beside it. `targets`: `events` (one line of
     the next step, after every event) or `baskets` (all lines of the next step, asked before it); None: baskets where
-    there is a `history`; a basket of n lines weighs as n to `basket_weight`. `content`: columns of the item table that
+    there is a `history`; a basket of n lines weighs as n to `basket_weight`. `demand_age`: in training,
+    frozen demand is of up to so many days before, as it is when it is asked. `content`: columns of the item table that
     item vectors are made of beside ids (`nn.content`), or `all`, or `none`; ids are left out at times, as `id_dropout`
     says.
     `item_init`: what item vectors begin with: `random`, `svd` of who was there for what in training, or `content` of
@@ -85,7 +87,7 @@ class SequenceRecommender(SequenceModel):
         super().__init__(("inputs", *OWN), settings)
         check(chosen, {name: rule for name, (_, rule) in OWN.items()}, "model.")
         self.inputs, self.history = inputs, chosen["history"]
-        self.pace, self.power = chosen["network_pace"], chosen["basket_weight"]
+        self.pace, self.power, self.age = (chosen[name] for name in ("network_pace", "basket_weight", "demand_age"))
         self.content, self.id_dropout = chosen["content"], chosen["id_dropout"]
         self.item_init = chosen["item_init"]
         self.nightly = chosen["item_statistics"] == "nightly" and self.history != "none"
@@ -319,7 +321,7 @@ class SequenceRecommender(SequenceModel):
         if not self._own:
             return self.objective_class(*asked, **beside)
         told = {"baskets": self.targets == "baskets", "nightly": self.nightly, "pace": self.pace, "power": self.power}
-        return OwnHistory(*asked, **told, **beside)
+        return OwnHistory(*asked, **told, age=0.0 if self.nightly else self.age, **beside)
 
 
 class _Scores(PlainForm):

@@ -24,9 +24,9 @@ from torch import Tensor
 from shopkeeper.metrics.parallel import Cores
 from shopkeeper.nn.basket_softmax import basket_cross_entropy
 from shopkeeper.nn.network import SequenceNetwork
-from shopkeeper.schema import event_codes
+from shopkeeper.schema import MICROSECONDS_PER_DAY, event_codes
 from shopkeeper.training.batching.batches import Batch
-from shopkeeper.training.batching.own import Pairs, RequestPairs, demand, training_own, usual_gaps
+from shopkeeper.training.batching.own import NOT_YET, Pairs, RequestPairs, demand, training_own, usual_gaps
 from shopkeeper.training.config import Plan, Recipe
 from shopkeeper.training.objectives.next_item import NextItem
 from shopkeeper.training.validation import Encode
@@ -61,7 +61,9 @@ class OwnHistory(NextItem):
     """An `Objective`; `baskets`: whole baskets are targets; `nightly`: validation is told last night's demand.
 
     `pace`: of the learning rate, what the network beside the term gets. `power`: a basket of n lines weighs as n to
-    this (0: each alike). The rest as of `NextItem`, and the full softmax alone.
+    this (0: each alike). `age`: a query is told demand as it was up to so many days before, each time of another day,
+    and never of before the middle of what lies behind it; what came into the shop since then it is not asked for. The
+    rest as of `NextItem`, and the full softmax alone.
     """
 
     def __init__(
@@ -71,14 +73,17 @@ class OwnHistory(NextItem):
         nightly: bool = False,
         pace: float = 1.0,
         power: float = 0.0,
+        age: float = 0.0,
         **options: Any,
     ):
         super().__init__(*args, **options)
-        self.baskets, self.nightly, self.pace, self.power = baskets, nightly, pace, power
+        self.baskets, self.nightly, self.pace, self.power, self.age = baskets, nightly, pace, power, age
+        self._ages = (-1, -1), np.zeros(0, np.float32)  # of which seed and epoch, as shares of `age`
 
     def _asked(self) -> dict[str, Any]:
         asked = super()._asked() | {"baskets": self.baskets, "nightly": self.nightly}
         asked |= {} if self.pace == 1 else {"pace": self.pace}
+        asked |= {} if self.age == 0 else {"age": self.age}
         return asked | ({} if self.power == 0 else {"power": self.power})
 
     def open(self, network: SequenceNetwork, recipe: Recipe, folder: Path | None) -> None:
@@ -141,12 +146,19 @@ class OwnHistory(NextItem):
         when_Q = None if self.own.time is None else self.own.time[row_Q + 1]
         table_Q = np.zeros(len(row_Q), np.int64)
         if when_Q is not None:
-            table_Q = np.maximum(np.searchsorted(self.start_T, when_Q, "right") - 1, 0)
+            known_Q = self._known_until(when_Q, row_Q, seed, epoch)
+            table_Q = np.maximum(np.searchsorted(self.start_T, known_Q, "right") - 1, 0)
+        if self.age and self.term is not None:
+            there = self.demand_TCS[table_Q[query_L.numpy()], class_L.numpy(), 0] > NOT_YET / 2
+            query_L, class_L, weight_L = (labels[torch.from_numpy(there)] for labels in (query_L, class_L, weight_L))
         pairs, class_R = None, np.zeros(0, np.int64)
         if self.term is not None:
             demand_RS = lambda query, item: self.demand_TCS[table_Q[query], self.class_V[item]]  # noqa: E731
             pairs = Pairs.of(self.own, row_Q, when_Q, self.term, demand_RS)
             class_R = self.class_V[pairs.item_R.numpy()]
+            if self.age:
+                there = self.demand_TCS[table_Q[pairs.query_R.numpy()], class_R, 0] > NOT_YET / 2
+                class_R = np.where(there, class_R, -1)
             pairs, class_R = pairs.only(class_R >= 0), class_R[class_R >= 0]  # without what is read and never asked for
         asked = Asked(
             batch.layout.slot_N[torch.from_numpy(at_Q).to(batch.layout.slot_N.device)],
@@ -154,6 +166,17 @@ class OwnHistory(NextItem):
         )  # fmt: skip
         columns = {f.name: getattr(batch, f.name) for f in fields(Batch)}
         return AskedBatch(**columns, asked=asked.to(device))
+
+    def _known_until(self, when_Q: np.ndarray, row_Q: np.ndarray, seed: int, epoch: int) -> np.ndarray:
+        """Until when demand is known to queries after the rows `row_Q`: int64 µs (Q,), however batches are cut."""
+        if not self.age or self.term is None:
+            return when_Q
+        of, share_M = self._ages
+        if of != (seed, epoch):
+            share_M = np.random.default_rng([seed, epoch]).random(len(self.lo_M), np.float32)
+            self._ages = (seed, epoch), share_M
+        most_Q = np.minimum(self.age * MICROSECONDS_PER_DAY, np.maximum(when_Q - self.start_T[0], 0) / 2)
+        return when_Q - (share_M[row_Q] * most_Q).astype(np.int64)
 
     def _labels(self, row_Q: np.ndarray, at_Q: np.ndarray, batch: Batch) -> tuple[Tensor, Tensor, Tensor]:
         if not self.baskets:
