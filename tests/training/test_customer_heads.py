@@ -13,8 +13,8 @@ import torch
 from shopkeeper.errors import UserError
 from shopkeeper.nn.days import HOURS, KNOTS, Days
 from shopkeeper.nn.network import SequenceNetwork
-from shopkeeper.nn.networks.gru import GRUNetwork
-from shopkeeper.nn.networks.gru4rec import GRU4RecNetwork, GRU4RecShape
+from shopkeeper.nn.networks.gru import GRUNetwork, GRUShape
+from shopkeeper.nn.networks.gru4rec import GRU4RecNetwork
 from shopkeeper.nn.networks.sasrec import SASRecNetwork, SASRecShape
 from shopkeeper.nn.networks.transformer import TransformerNetwork, TransformerShape
 from shopkeeper.schema import MICROSECONDS_PER_DAY as DAY
@@ -54,7 +54,7 @@ def questions(n_users: int = 40, heads: int = 2, seed: int = 0) -> Questions:
 def network(kind: type[Any] = GRUNetwork, **shape: Any) -> Any:
     torch.manual_seed(0)
     return kind(
-        (TransformerShape if kind is TransformerNetwork else GRU4RecShape)(
+        (TransformerShape if kind is TransformerNetwork else GRUShape)(
             **{"n_items": 6, "width": 8, "max_length": 6, "n_types": 4, **shape}
         )
     )

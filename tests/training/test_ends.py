@@ -110,7 +110,9 @@ def test_a_training_that_a_signal_ends_has_a_checkpoint_of_its_last_step_and_ano
     for _ in range(8):  # it prints at each step
         child.stdout.readline()
     child.send_signal(number)
-    out, said = child.communicate()
+    assert child.stderr is not None
+    out, said = child.stdout.read(), child.stderr.read()  # `communicate` loses what `readline` has read ahead
+    child.wait()
     assert child.returncode == 128 + number
     assert said.splitlines()[-1].startswith(f"error: stopped by {number.name}; ")
     steps = [line for line in out.splitlines() if line.startswith("step")]

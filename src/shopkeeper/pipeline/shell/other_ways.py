@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from itertools import zip_longest
 
 import yaml
 
@@ -20,7 +21,7 @@ NESTED = ("trainer", "tuning", "evaluation", "loss", "model")  # whose settings 
 
 def check_dashes(verb: str, words: Sequence[str]) -> None:
     """A `UserError` for a word with dashes that is no flag of Hydra's: settings have none."""
-    for word, after in zip(words, [*words[1:], ""], strict=True):
+    for word, after in zip_longest(words, words[1:], fillvalue=""):
         flag, equals, value = word.partition("=")
         if flag.startswith("--") and len(flag) > 2 and not any(known.startswith(flag) for known in FLAGS):
             value = value if equals else "…" if not after or after.startswith("-") or "=" in after else after
