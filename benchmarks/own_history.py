@@ -18,6 +18,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from threadpoolctl import threadpool_limits
 
 from _results import ROOT, at_most, row, write_result
 from shopkeeper.data.prepared import Prepared
@@ -63,6 +64,7 @@ def main() -> None:
     parser.add_argument("--note", help="what a reader of the result must know, e.g. other work on the machine")
     a = parser.parse_args()
     torch.set_num_threads(1)
+    threadpool_limits(1)  # of NumPy, whose second thread waits in processor time
     rows, claims = [], []
     for name in a.dataset:
         prepared = Prepared.open(a.prepared / name)

@@ -24,6 +24,7 @@ from shopkeeper.training.batching.blocks import training_blocks
 
 TABLES, CELLS = 400, 20_000_000  # of demand, one a day: at most so many, and so many values in all
 FEWEST = 32  # of them: in a log of hours none would know anything, and the network would first meet demand when asked
+AT_ONCE = 1_024  # pairs of requests: what the hidden layers give of these stays in the cache
 NOT_YET = -30.0  # of items that came later
 KINDS = np.eye(len(EVENT_TYPES) + 1, dtype=np.float32)
 PRIOR = 3.0  # gaps of the shop that weigh as much as those of the item
@@ -77,6 +78,10 @@ class Pairs:
             return self
         at = torch.from_numpy(np.flatnonzero(keep_R)).to(self.query_R.device)
         return Pairs(*(getattr(self, f.name)[at] for f in fields(self)))
+
+    def rows(self, which: slice) -> Pairs:
+        """Those at consecutive places; nothing is copied."""
+        return Pairs(self.query_R[which], self.item_R[which], self.told_RF[which])
 
     def to(self, device: torch.device) -> Pairs:
         """On a device."""
@@ -138,8 +143,13 @@ class RequestPairs:
 
     def put(self, score_BV: np.ndarray, vector_BD: np.ndarray, item_VD: np.ndarray, term: OwnTerm) -> None:
         """Put what the term gives own items, and add demand, into scores float32 (B, V)."""
+        h_BD, weight_VD = torch.from_numpy(vector_BD), torch.from_numpy(item_VD)
+        logit_R = np.empty(len(self.request_R), np.float32)
+        step = AT_ONCE if term.copy is None else len(logit_R) or 1  # which projects all vectors each time
         with torch.inference_mode():
-            logit_R = self.pairs.logits(term, torch.from_numpy(vector_BD), torch.from_numpy(item_VD)).numpy()
+            for low in range(0, len(logit_R), step):
+                rows = slice(low, low + step)
+                logit_R[rows] = self.pairs.rows(rows).logits(term, h_BD, weight_VD).numpy()
         cell = self.request_R, self.pairs.item_R.numpy()
         if term.near is not None:
             logit_R = logit_R + term.near.numpy(force=True) * score_BV[cell]
