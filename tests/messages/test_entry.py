@@ -126,3 +126,24 @@ def test_what_all_verbs_share_and_what_says_nothing_is_told_to_each_of_them():
         settings(composed(verb, "seed=3", "trainer.max_epochs=1", "model=item_knn"), VERBS[verb])
     for word in ("+runs=null", "+rerank={}", "+history=[]"):
         settings(composed("train", word), Train)
+
+
+@pytest.mark.parametrize(
+    "words", [("train.py", "--help"), ("-m", "shopkeeper", "doctor"), ("-m", "shopkeeper", "prepare", "--cfg", "job")]
+)
+def test_where_nobody_reads_on_a_program_ends_without_a_word(words: tuple[str, ...]):
+    started = subprocess.Popen([sys.executable, *words], stdout=subprocess.PIPE, stderr=subprocess.PIPE, cwd=ROOT)
+    assert started.stdout is not None
+    started.stdout.close()
+    _, said = started.communicate()
+    assert (started.returncode, said) == (141, b"")
+
+
+def test_a_connection_that_breaks_is_an_error_while_somebody_reads():
+    code = (
+        "from shopkeeper.pipeline.shell.entry import until_reader_leaves\n"
+        "with until_reader_leaves(): raise BrokenPipeError('the server is gone')"
+    )
+    done = run("-c", code)
+    assert done.returncode == 1
+    assert done.stderr.endswith("BrokenPipeError: the server is gone\n")

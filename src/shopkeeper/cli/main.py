@@ -12,12 +12,13 @@ from shopkeeper import __version__, startup
 from shopkeeper.cli.commands import bundles, campaigns, data, experiments, house, runs, stages
 from shopkeeper.cli.commands.adding import Command
 from shopkeeper.errors import nearest
-from shopkeeper.pipeline.shell.entry import one_line_errors
+from shopkeeper.pipeline.shell.entry import one_line_errors, until_reader_leaves
 from shopkeeper.pipeline.shell.verbs import VERBS, run_verb
 
 SUBJECTS = (stages, runs, experiments, data, campaigns, house, bundles)
 
 
+@until_reader_leaves()
 def main(argv: Sequence[str] | None = None) -> None:
     """Run one command; user errors end in one line and exit code 1."""
     words = list(sys.argv[1:] if argv is None else argv)

@@ -33,6 +33,26 @@ IN_ORDER = "placement=home 'placement.rerank=[{mmr: {attributes: [category], wei
 
 
 @contextmanager
+def until_reader_leaves() -> Iterator[None]:
+    """End without a word, with the code of a program that SIGPIPE ends, where nobody reads on: `… --help | head -3`.
+
+    Only what is told to standard output counts: a connection that breaks is an error as any.
+    """
+    try:
+        try:
+            yield
+        finally:
+            sys.stdout.flush()
+    except BrokenPipeError:
+        try:
+            print(flush=True)
+        except BrokenPipeError:
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # Python flushes once more when it ends
+            sys.exit(141)  # 128 and the number of that signal
+        raise
+
+
+@contextmanager
 def one_line_errors() -> Iterator[None]:
     """Print user errors as one line on stderr and exit with code 1; anything else keeps its traceback.
 

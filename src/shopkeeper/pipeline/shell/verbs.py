@@ -14,7 +14,7 @@ from shopkeeper import configuration, startup
 from shopkeeper.errors import without_secrets
 from shopkeeper.files import write_json, write_text
 from shopkeeper.folders import KINDS
-from shopkeeper.pipeline.shell.entry import one_line_errors
+from shopkeeper.pipeline.shell.entry import one_line_errors, until_reader_leaves
 from shopkeeper.pipeline.shell.other_ways import check_dashes
 from shopkeeper.pipeline.shell.terminal import columns
 from shopkeeper.pipeline.shell.typed_ids import keep_ids
@@ -39,6 +39,7 @@ SWEEP = KINDS["sweep"].mark  # the file that says whose a folder of a sweep is
 FREE = "model.parameters."  # settings of another package's models, which are checked against its own files
 
 
+@until_reader_leaves()
 def run_verb(verb: str, words: Sequence[str] | None = None) -> None:
     """Compose the verb's configuration with Hydra from the words of a command line, and hand it to the pipeline."""
     words = list(sys.argv[1:] if words is None else words)
