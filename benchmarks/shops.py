@@ -5,6 +5,7 @@
     python benchmarks/shops.py --explore      # asked for what the customer has not taken yet (dataset.filter_seen=true)
     python benchmarks/shops.py --datasets online_retail --models ease item_knn    # these rows, the others are kept
     python benchmarks/shops.py --reserve      # places of the two-stage lists kept for what is new: the price
+    python benchmarks/shops.py --neighbours   # what the network lacks of neighbours, for items not yet in the history
 
 Each row is `python train.py dataset=… model=… evaluation.refit=…` with the settings that are shipped; test is looked at
 once, after validation has said which model leads. Models with chance in them are trained with every seed. Values are
@@ -57,14 +58,25 @@ SETTINGS = ("dataset", "split", "model", "loss", "trainer", "evaluation")  # tha
 JUDGED = ("shopkeeper.evaluation.rows.items", "shopkeeper.training.devices.worker")  # what else its figures come from
 KEPT, DEPTH = 0.965, 1000  # .290 of .3005; a list's candidates
 COMPARED = ("ndcg@10", "ndcg_explore@10", "ndcg_repeat@10")
+WEIGHTS = (0.0, 0.3, 0.6, 1.0, 1.5, 2.0)  # of neighbours' scores
 Tables = dict[str, list[pa.Table]]  # by model, one for each seed
 
 
 def main(
-    datasets: list[str], models: list[str], seeds: list[int], refit: bool, explore: bool, reserve: bool, runs: Path
+    datasets: list[str],
+    models: list[str],
+    seeds: list[int],
+    refit: bool,
+    explore: bool,
+    reserve: bool,
+    neighbours: bool,
+    runs: Path,
 ) -> None:
     if reserve:
         reserved(datasets, runs)
+        return
+    if neighbours:
+        beside_neighbours(datasets, seeds, runs)
         return
     name = "shops" + ("_refit" if refit else "") + ("_explore" if explore else "")
     name = "_".join([name, *(x for x in datasets if x not in SHOPS)])
@@ -226,6 +238,82 @@ def reserved(datasets: list[str], runs: Path) -> None:
     write_result("shops_reserve", rows, claims)
 
 
+def beside_neighbours(datasets: list[str], seeds: list[int], runs: Path) -> None:
+    """What the network would gain by item-kNN's scores: validation of every weight, test of the best one.
+
+    To the network's logit of an item that the history does not hold, w log(s / m + 1/100) is added, s the neighbours'
+    score and m the median over requests of the largest one; own items keep theirs. A weight of 0 is the network alone.
+    """
+    rows: list[dict[str, Any]] = []
+    for dataset in datasets:
+        tables: dict[str, list[pa.Table]] = {FLAGSHIP: [], NEURAL: []}
+        nets = []
+        for seed in seeds:
+            for model in (FLAGSHIP, NEURAL):
+                tables[model].append(trained(dataset, model, False, False, runs, seed)[1])
+            nets.append(open_run(run_of(runs, dataset, NEURAL, False, False, seed)))
+        split = context.split_of(context.prepared_of(nets[0].manifest), nets[0].manifest)
+        seen, values = bool(nets[0].metrics["filter_seen"]), dict[float, float]()
+        models = [(run.model(), run.table("test").schema.metadata) for run in nets]
+        trained(dataset, "item_knn", False, False, runs)
+        near = open_run(run_of(runs, dataset, "item_knn", False, False)).model()
+        scale = median_of_best(near, split.part("validation")[0])
+
+        def asked(weight: float, part: str) -> list[pa.Table]:
+            return [evaluate_requests(Beside(net, near, weight, scale), split, part, filter_seen=seen)  # noqa: B023
+                    .replace_schema_metadata(said) for net, said in models]  # fmt: skip  # noqa: B023
+
+        for weight in WEIGHTS:
+            each = [float(values_of(table, "ndcg@10").mean()) for table in asked(weight, "validation")]
+            values[weight] = float(np.mean(each))
+            rows.append(row(f"{NEURAL}, {weight:g} of item_knn", dataset, "validation ndcg@10", "", each))
+        weight = max(values, key=lambda one: values[one])  # before test is looked at
+        system = f"{NEURAL}, {weight:g} of item_knn"
+        if not weight:
+            continue
+        tables[system] = asked(weight, "test")
+        rows.append(row(system, dataset, "test ndcg@10", "",
+                        [float(values_of(table, "ndcg@10").mean()) for table in tables[system]]))  # fmt: skip
+        for other in (FLAGSHIP, NEURAL):
+            apart = difference_over_seeds(tables[other], tables[system], "ndcg@10")
+            rows.append(row(f"{system} against {other}", dataset, "difference of ndcg@10 on test, over seeds", "",
+                            apart.per_seed or [apart.mean]) | {"low": apart.low, "high": apart.high})  # fmt: skip
+            print(rows[-1], flush=True)
+    write_result("shops_neighbours", rows, [])
+
+
+def median_of_best(model: Any, requests: Any) -> float:
+    """The median over requests of the largest score that a neighbour model gives an item not in the history."""
+    reached = unseen(requests, model.reached(requests).toarray())
+    return float(np.median(reached.max(1))) or 1.0
+
+
+def unseen(requests: Any, score_BV: np.ndarray) -> np.ndarray:
+    """Scores with 0 for the items of each history."""
+    offsets, rows = requests.flat(None)
+    item = requests.events.item[rows]
+    who = np.repeat(np.arange(len(requests)), np.diff(offsets))
+    score_BV[who, item] = 0
+    return np.maximum(score_BV, 0)
+
+
+class Beside:
+    """A network's scores, and beside them those of neighbours for items that the history does not hold."""
+
+    def __init__(self, network: Any, near: Any, weight: float, scale: float):
+        self.network, self.near, self.weight, self.scale = network, near, weight, scale
+        self.about = network.about
+
+    def score(self, requests: Any) -> np.ndarray:
+        """Scores float32 (B, V)."""
+        score_BV: np.ndarray = self.network.score(requests)
+        if not self.weight:
+            return score_BV
+        added_BV = self.weight * np.log(unseen(requests, self.near.reached(requests).toarray()) / self.scale + 0.01)
+        added_BV[unseen(requests, np.ones_like(added_BV)) == 0] = 0  # own items
+        return score_BV + added_BV
+
+
 def trained(
     dataset: str, model: str, refit: bool, explore: bool, runs: Path, seed: int = 1
 ) -> tuple[dict[str, Any], pa.Table]:
@@ -287,6 +375,7 @@ if __name__ == "__main__":
     parser.add_argument("--refit", action="store_true")
     parser.add_argument("--explore", action="store_true")
     parser.add_argument("--reserve", action="store_true")
+    parser.add_argument("--neighbours", action="store_true")
     parser.add_argument("--runs", type=Path, default=ROOT / "data" / "bench" / "shops", help="keeps the runs")
     given = parser.parse_args()
     if len(given.models) < 2:
