@@ -56,6 +56,17 @@ def test_negative_units_are_returns_by_the_mark_of_their_orders_if_one_tells_the
     assert kinds(config, tmp_path) == made
 
 
+def test_a_doubt_about_negative_amounts_can_be_typed_as_it_stands(tmp_path: Path):
+    rows = [f"c{i % 9};2024-0{1 + i % 9}-1{i % 7};{-5 if i % 30 == 0 else 9}" for i in range(90)]
+    config, said = guess(tmp_path / "log.csv", "customer;date;amount\n" + "\n".join(rows) + "\n")
+    assert config["event_type"] == "purchase"
+    told = said.partition("'amount' is negative in 3 rows, which are rejected; where these are returns: ")[2]
+    config |= yaml.safe_load(told.splitlines()[0])
+    p = Prepared.open(prepare_dataset(config, tmp_path, tmp_path / "out", progress=False))
+    names = [EVENT_TYPES[kind - 1] for kind in p.events.event_type.tolist()]
+    assert {name: names.count(name) for name in set(names)} == {"purchase": 87, "return": 3}
+
+
 def test_where_kinds_of_events_are_told_those_of_negative_units_are_no_doubt(tmp_path: Path):
     rows = [f"c{i % 9},s{i % 7},{i},2024-0{1 + i % 9}-11 10:00,{-1 if i % 30 == 0 else 2},5" for i in range(90)]
     told = [f"{row},{'refund' if ',-1,' in row else 'order'}" for row in rows]

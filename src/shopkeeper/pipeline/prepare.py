@@ -65,7 +65,7 @@ def prepare(config: DictConfig) -> None:
         _prepare_cutoffs(cfg, prepared)
     task = task_of(cfg)
     form_of(task, cfg.dataset).prepare(cfg, prepared)
-    log.info("next: %s", shlex.join(train_next(cfg, task)))
+    log.info("next: %s", shlex.join(train_next(cfg, task, prepared.n_items)))
 
 
 def _torn(prepared: Prepared) -> str:

@@ -38,9 +38,10 @@ def return_rules(
         below = {ours: rows & (kinds == "purchase") for ours, rows in below.items()}
     with_units = below.get("quantity", pl.repeat(False, frame.height, dtype=pl.Boolean, eager=True))
     if "price" in below and (n := int((below["price"] & ~with_units).sum())):
+        rules = f'rules: [{{column: {quoted(columns["price"])}, matches: "^-", value: return}}]'
         doubts.append(
             f"{DOUBT}'{columns['price']}' is negative in {n:,} rows, which are rejected; where these are returns: "
-            f'event_type.rules: [{{column: {quoted(columns["price"])}, matches: "^-", value: return}}]'
+            + (f"event_type: {{value: purchase, {rules}}}" if kinds is None else f"below event_type {rules}")
         )
     n = int(below["quantity"].sum()) if "quantity" in below else 0
     if not n:

@@ -8,12 +8,13 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from shopkeeper import configuration
+from shopkeeper.models.about import PROBABILITIES
+from shopkeeper.pipeline.forms.form import FIRST
 from shopkeeper.pipeline.shell.terminal import program
 from shopkeeper.pipeline.told import Evaluate, Paths, Prepare, Score
 from shopkeeper.tasks.base import REQUESTS, Task
 from shopkeeper.timeline import iso
 
-FIRST = {True: "item_knn", False: "logistic"}  # a model that takes seconds, by whether requests are asked
 OF_PLACES = ("paths", "prepared_folder")
 OF_THE_DATA = ("dataset", "paths", "prepared_folder", "timeline")  # settings that say which data is meant
 
@@ -50,14 +51,20 @@ def evaluate_next() -> list[str]:
     return [*program("evaluate"), *_typed_again("train", ("paths",))]
 
 
-def train_next(cfg: Prepare, task: Task) -> list[str]:
-    """The words that train a first model on what was prepared: of a table of customers for its first label."""
+def train_next(cfg: Prepare, task: Task, n_items: int) -> list[str]:
+    """The words that train a first model on what was prepared: of a table of customers for its first label.
+
+    Where all is of one item, as in a list of customers and amounts, nothing can be recommended: a model of customers is
+    proposed, with the task that it brings.
+    """
     typed = _typed_again("prepare", (*OF_THE_DATA, "split", "task", "engine"))
     keys = {word.lstrip("+~").partition("=")[0] for word in typed}
     own = [] if "dataset" in keys else [f"dataset={cfg.dataset.name}"]
     labels = [] if cfg.dataset.table is None else list(cfg.dataset.table.labels)
     own += [f"task={labels[0]}"] if labels and "task" not in keys else []
-    return [*program("train"), *own, f"model={FIRST[task.asks == REQUESTS and not labels]}", *typed]
+    lists = task.asks == REQUESTS and not labels and ("task" in keys or n_items > 1)  # other models bring their task
+    model = "item_knn" if lists else FIRST[PROBABILITIES if task.truth is None else task.truth.answers]
+    return [*program("train"), *own, f"model={model}", *typed]
 
 
 def train_tuned(best: Path, model: str) -> str:

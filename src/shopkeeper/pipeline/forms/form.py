@@ -18,7 +18,7 @@ from shopkeeper.customers.window import SESSION
 from shopkeeper.data.prepared import Prepared
 from shopkeeper.data.split import Split
 from shopkeeper.errors import UserError
-from shopkeeper.models.about import About, Learned
+from shopkeeper.models.about import AMOUNTS, COUNTS, DAYS, PROBABILITIES, About, Learned
 from shopkeeper.models.fit import Fit
 from shopkeeper.pipeline import context
 from shopkeeper.pipeline.runs import RunFolder
@@ -26,6 +26,8 @@ from shopkeeper.pipeline.told import Data, Evaluate, Train
 from shopkeeper.tasks.base import CUSTOMERS, REQUESTS, Task
 from shopkeeper.tasks.find import find_task
 
+# Models that take seconds, by what a task of customers asks for.
+FIRST = {PROBABILITIES: "logistic", COUNTS: "two_part", AMOUNTS: "two_part", DAYS: "quantile_trees"}
 # What a form alone runs: no figure of a model of the other form depends on it.
 ALONE = {
     REQUESTS: ("shopkeeper.pipeline.forms.requests",),
@@ -98,7 +100,7 @@ def model_of(cfg: Train) -> Any:
     if task.truth is not None and task.truth.answers not in (model.about.answers, *model.about.also):
         raise UserError(
             f"model={cfg.model.name} answers with {' or '.join((model.about.answers, *model.about.also))}, and "
-            f"task={task.name} asks for {task.truth.answers}; choose another model"
+            f"task={task.name} asks for {task.truth.answers}; choose another model, such as {FIRST[task.truth.answers]}"
         )
     if cfg.task.together and not model.about.further:
         raise UserError(
